@@ -31,6 +31,21 @@ pub struct Sample {
     /// How many GPUs the reading stands for, in micro-GPUs: 1 000 000 for a whole device, its slice for a MIG
     /// instance, the sum for devices that are equal by construction.
     pub weight: Micro,
+    /// What was read.
+    pub channel: Channel,
+}
+
+/// What a reading is about. Power and memory are not a signal of their own: they tell whether a signal's zero can
+/// be believed, and whether a node may go. They concern every device signal, whatever `signal` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Channel {
+    /// Power draw as a fraction of the board's limit.
+    Power,
+    /// Framebuffer in use as a fraction of the device's memory.
+    Memory,
+    /// The signal itself.
+    #[default]
+    Load,
 }
 
 /// The device of a signal that is one series for the whole pool.
@@ -40,13 +55,27 @@ impl Sample {
     /// A reading of one whole device.
     #[must_use]
     pub fn of_device(signal: u16, device: DeviceId, at_ms: Millis, value: Micro) -> Self {
-        Self { at_ms, signal, device, value: Some(value), weight: ONE }
+        Self {
+            at_ms,
+            signal,
+            device,
+            value: Some(value),
+            weight: ONE,
+            channel: Channel::Load,
+        }
     }
 
     /// A reading of a pool-wide series.
     #[must_use]
     pub fn of_pool(signal: u16, at_ms: Millis, value: Micro) -> Self {
-        Self { at_ms, signal, device: POOL, value: Some(value), weight: ONE }
+        Self {
+            at_ms,
+            signal,
+            device: POOL,
+            value: Some(value),
+            weight: ONE,
+            channel: Channel::Load,
+        }
     }
 }
 
@@ -66,7 +95,10 @@ pub const LARGEST: f64 = 1e12;
 ///
 /// # Errors
 /// [`Dropped::NotFinite`] for NaN and infinities, [`Dropped::OutOfRange`] beyond ±[`LARGEST`].
-#[allow(clippy::cast_possible_truncation, reason = "the range is checked on the line above")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the range is checked on the line above"
+)]
 pub fn micros(value: f64) -> Result<Micro, Dropped> {
     if !value.is_finite() {
         return Err(Dropped::NotFinite);
