@@ -182,7 +182,8 @@ fn unreadable(error: &csv::Error, line: u64) -> RecordingError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fmt::Write as _;
+    use std::io::Write as _;
 
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
@@ -294,10 +295,14 @@ mod tests {
 
     #[test]
     fn a_cut_gzip_is_seen_wherever_it_is_cut() {
-        let rows: String = (0..2000)
-            .map(|i| format!("{},a,{i},gpus\n", 1_700_000_000 + i * 60))
-            .collect();
-        let bytes = gzip(&format!("timestamp,series,value,unit\n{rows}"));
+        let mut text = String::from(
+            "timestamp,series,value,unit
+",
+        );
+        for i in 0..2000 {
+            writeln!(text, "{},a,{i},gpus", 1_700_000_000 + i * 60).unwrap();
+        }
+        let bytes = gzip(&text);
         for cut in [11, bytes.len() / 2, bytes.len() - 8, bytes.len() - 1] {
             let error = parse(&bytes[..cut]).unwrap_err();
             assert!(
@@ -332,7 +337,7 @@ mod tests {
             let mut text = String::from("timestamp,series,value,unit\n");
             for (i, v) in values.iter().enumerate() {
                 let (whole, part) = (v / MICRO, v % MICRO);
-                text += &format!("{},s,{whole}.{part:06},gpus\n", 1_700_000_000 + i * 15);
+                writeln!(text, "{},s,{whole}.{part:06},gpus", 1_700_000_000 + i * 15).unwrap();
             }
             let series = parse(text.as_bytes()).unwrap();
             prop_assert_eq!(series[0].values(), values);

@@ -9,8 +9,10 @@
 //! - the controller, [`Hpa`]: bounds, stabilization, rate limits, in that order.
 //!
 //! Usage and targets are integers in milli-units, as in the original; ratios and percentages are `f64`, also as in
-//! the original, because its roundings are part of the behaviour (`ceil(10 · 1.1)` is 12 there). IEEE arithmetic
+//! the original, because its roundings are part of the behaviour (`ceil(50 · 1.1)` is 56 there). IEEE arithmetic
 //! makes that reproducible. It reads no metrics and no clock, and knows nothing of pools.
+
+use std::cmp::Ordering;
 
 /// How far a usage ratio may be from 1 without effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -310,14 +312,16 @@ impl Hpa {
         self.recommendations.push((now_ms, desired));
 
         let stabilized = current.max(least).min(most);
-        if stabilized > current {
-            let limit = self.limit(up, Direction::Up, now_ms, current);
-            stabilized.min(self.max.min(limit.max(current)))
-        } else if stabilized < current {
-            let limit = self.limit(down, Direction::Down, now_ms, current);
-            stabilized.max(self.min.max(limit.min(current)))
-        } else {
-            current
+        match stabilized.cmp(&current) {
+            Ordering::Greater => {
+                let limit = self.limit(up, Direction::Up, now_ms, current);
+                stabilized.min(self.max.min(limit.max(current)))
+            }
+            Ordering::Less => {
+                let limit = self.limit(down, Direction::Down, now_ms, current);
+                stabilized.max(self.min.max(limit.min(current)))
+            }
+            Ordering::Equal => current,
         }
     }
 
@@ -358,9 +362,9 @@ impl Hpa {
         let longest = policies.map(|policy| policy.period_ms).max().unwrap_or(0);
         let replicas = i64::from(from.abs_diff(to));
         let events = match to.cmp(&from) {
-            std::cmp::Ordering::Greater => &mut self.added,
-            std::cmp::Ordering::Less => &mut self.removed,
-            std::cmp::Ordering::Equal => return,
+            Ordering::Greater => &mut self.added,
+            Ordering::Less => &mut self.removed,
+            Ordering::Equal => return,
         };
         events.retain(|event| event.at_ms > now_ms - longest);
         events.push(ScaleEvent {

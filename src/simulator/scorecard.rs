@@ -8,7 +8,7 @@
 //! The one figure that joins them is *regret*: (node-hours + p · missed node-hours) ÷ an optimum, for three
 //! penalties `p`, since rankings change with `p`. `regret_hard` divides by the zero-miss optimum's node-hours,
 //! `regret_soft` by the soft optimum's cost at the same `p`. The form follows Islam et al. (ICPE 2012): one sum of
-//! money for both kinds of error; saturated time and time to react follow the SPEC RG cloud metrics (τ_U).
+//! money for both kinds of error; saturated time and time to react follow the SPEC RG cloud metrics (`τ_U`).
 //!
 //! Sums are integers (`i128`), so that a row does not depend on the order of additions; `f64` only at the end.
 
@@ -79,7 +79,7 @@ pub struct Row {
     pub miss_percent: f64,
     /// Unserved demand in hours of a whole node.
     pub missed_node_hours: f64,
-    /// Percentage of the time in which demand exceeded what was ready (SPEC RG: τ_U).
+    /// Percentage of the time in which demand exceeded what was ready (SPEC RG: `τ_U`).
     pub saturated_percent: f64,
     /// Percentage of the billed GPU-hours that served nothing, boots included.
     pub idle_percent: f64,

@@ -44,7 +44,7 @@ fn cost(demand: &Demand, spec: &PoolSpec, penalty: Option<u32>, nodes: &[u32]) -
     Some(total)
 }
 
-/// V_t(n) = f_t(n) + min over all m, word for word.
+/// The recursion of [`soft`]'s documentation, word for word, with the minimum over all `m`.
 fn naive(demand: &Demand, spec: &PoolSpec, penalty: Option<u32>) -> i128 {
     let states: Vec<u32> = (spec.min_nodes..=spec.max_nodes).collect();
     let node = i128::from(spec.node_capacity());
