@@ -136,7 +136,7 @@ impl FluidPool {
     /// What the ready nodes can serve, in 1e-6 GPU.
     #[must_use]
     pub fn capacity(&self) -> i64 {
-        i64::from(self.ready) * self.node_capacity
+        i64::from(self.ready).saturating_mul(self.node_capacity)
     }
 
     /// Moves time to `now_ms`: nodes whose boot is over serve. Returns how many arrived.

@@ -42,11 +42,12 @@ impl Optimum {
     #[must_use]
     pub fn of_schedule(demand: &Demand, spec: &PoolSpec, nodes: Vec<u32>) -> Self {
         let (mut held, mut starts, mut missed, mut resizes) = (0_i128, 0_i128, 0_i128, 0);
+        let node = i128::from(spec.node_capacity());
         let mut previous = nodes.first().copied().unwrap_or(0);
         for (&n, &wanted) in nodes.iter().zip(demand.values()) {
             held += i128::from(n);
             starts += i128::from(n.saturating_sub(previous));
-            missed += i128::from((wanted - i64::from(n) * spec.node_capacity()).max(0));
+            missed += (i128::from(wanted) - i128::from(n) * node).max(0);
             resizes += u64::from(n != previous);
             previous = n;
         }
@@ -108,7 +109,9 @@ pub fn zero_miss_at(demand: &Demand, spec: &PoolSpec, target_percent: u32) -> Op
 
 /// Raises `nodes` where a level's idle gap is no longer than the boot time.
 fn bridge_gaps(nodes: &mut [u32], step_ms: i64, boot_ms: i64) {
-    let index = |level: u32| usize::try_from(level).unwrap_or(usize::MAX);
+    // Levels below the least need have no gaps.
+    let base = nodes.iter().copied().min().unwrap_or(0);
+    let index = |level: u32| usize::try_from(level - base).unwrap_or(usize::MAX);
     let top = nodes.iter().copied().max().unwrap_or(0);
     let longest = usize::try_from(boot_ms.max(0) / step_ms).unwrap_or(usize::MAX);
     // For each level, where its current gap began; 0 for levels not needed yet: the opening is a free start.
@@ -197,7 +200,7 @@ struct Interval {
 impl Interval {
     fn new(demand: &Demand, spec: &PoolSpec, miss_penalty: u32, value: i64) -> Self {
         let (node, step) = (spec.node_capacity(), i128::from(demand.step_ms()));
-        let wanted = value - i64::from(spec.min_nodes) * node;
+        let wanted = value.saturating_sub(i64::from(spec.min_nodes).saturating_mul(node));
         let slope =
             |used: i64| bounded_cost((i128::from(node) - i128::from(miss_penalty) * i128::from(used)) * step);
         Self {

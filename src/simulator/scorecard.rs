@@ -312,7 +312,7 @@ pub fn optimum_row(
     let (mut at_ms, mut previous) = (demand.start_ms(), optimum.nodes.first().copied().unwrap_or(0));
     for (&nodes, &wanted) in optimum.nodes.iter().zip(demand.values()) {
         meter.resized(at_ms, previous, nodes);
-        let served = wanted.min(i64::from(nodes) * spec.node_capacity());
+        let served = wanted.min(i64::from(nodes).saturating_mul(spec.node_capacity()));
         meter.interval(&Interval {
             length_ms: demand.step_ms(),
             billed_nodes: nodes,

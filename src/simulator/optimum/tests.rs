@@ -166,6 +166,15 @@ fn extreme_penalties_do_not_overflow() {
         boot_ms: i64::MAX,
     };
     assert_eq!(soft(&long, &spec, u32::MAX).nodes[0], 1000);
+    assert_eq!(zero_miss(&long, &spec).nodes[0], 1000);
+    let huge = PoolSpec {
+        gpus_per_node: u32::MAX,
+        min_nodes: u32::MAX,
+        max_nodes: u32::MAX,
+        boot_ms: 0,
+    };
+    assert_eq!(soft(&long, &huge, u32::MAX).nodes, [u32::MAX; 2]);
+    assert_eq!(zero_miss(&long, &huge).nodes, [u32::MAX; 2]);
 }
 
 proptest! {
