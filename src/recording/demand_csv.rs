@@ -1,7 +1,7 @@
 //! The demand CSV: `timestamp,series,value,unit`.
 //!
-//! One pass over the bytes; gzip is decoded on the way. Every row of every series is checked, also of those that
-//! will not be simulated: a file with one bad row is a file whose origin is in doubt.
+//! One pass over the bytes; gzip is decoded on the way. Every row of every series is checked, also of those
+//! that will not be simulated: a file with one bad row is a file whose origin is in doubt.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,7 +17,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// 2000-01-01 and 2100-01-01 in unix seconds. Milliseconds, or a counter that starts at zero, fall outside.
 const PLAUSIBLE: std::ops::Range<i64> = 946_684_800..4_102_444_800;
 
-/// The most text a recording may unpack to: gzip packs a thousandfold, and a small file must not take all memory.
+/// The most text a recording may unpack to: gzip packs a thousandfold, and a small file must not take all
+/// memory.
 const MAX_TEXT_BYTES: usize = 512 << 20;
 
 /// `(unix seconds, 1e-6 GPU)` of one series, times rising.

@@ -1,12 +1,13 @@
 //! The autoscalers that a policy has to beat, and the loop that drives any of them over a recorded demand.
 //!
-//! Each is the rule people really run, reduced to what decides the bill: a pool sized for the peak, the threshold
-//! rule of a dashboard alert, the HPA on mean utilization, KEDA on the sum of utilization, and the Cluster
-//! Autoscaler. They share one trait and one loop, so a difference between two rows is a difference between two
-//! rules.
+//! Each is the rule people really run, reduced to what decides the bill: a pool sized for the peak, the
+//! threshold rule of a dashboard alert, the HPA on mean utilization, KEDA on the sum of utilization, and the
+//! Cluster Autoscaler. They share one trait and one loop, so a difference between two rows is a difference
+//! between two rules.
 //!
-//! What a rule may see is part of the comparison. [`PoolView::utilization_ppm`] saturates, as an exporter's does.
-//! [`PoolView::demand`] does not: it stands for pods that wait, and only [`ClusterAutoscaler`] reads it here.
+//! What a rule may see is part of the comparison. [`PoolView::utilization_ppm`] saturates, as an exporter's
+//! does. [`PoolView::demand`] does not: it stands for pods that wait, and only [`ClusterAutoscaler`] reads it
+//! here.
 
 use std::collections::VecDeque;
 
@@ -45,9 +46,9 @@ pub trait Autoscaler {
 
 /// Drives `autoscaler` over `demand`, one tick per grid point, and measures it.
 ///
-/// At each tick: nodes whose boot is over join, the autoscaler sees the utilization that this interval's demand
-/// makes on them, its wish takes effect at once (requests start to boot, releases leave), and what is ready then
-/// serves the interval. `initial_nodes` are ready from the start and cost no boot.
+/// At each tick: nodes whose boot is over join, the autoscaler sees the utilization that this interval's
+/// demand makes on them, its wish takes effect at once (requests start to boot, releases leave), and what is
+/// ready then serves the interval. `initial_nodes` are ready from the start and cost no boot.
 pub fn run(demand: &Demand, spec: &PoolSpec, initial_nodes: u32, autoscaler: &mut dyn Autoscaler) -> Meter {
     let mut pool = FluidPool::new(spec.gpus_per_node, spec.bounded(initial_nodes));
     let mut meter = Meter::new(spec.gpus_per_node);
@@ -93,8 +94,8 @@ pub fn reference_pool(demand: &Demand, gpus_per_node: u32, boot_ms: i64) -> Pool
     spec
 }
 
-/// The reference autoscalers of a demand, each with the nodes it starts with: enough for the first value at 70 %,
-/// or its constant size.
+/// The reference autoscalers of a demand, each with the nodes it starts with: enough for the first value at
+/// 70 %, or its constant size.
 #[must_use]
 pub fn reference_peers(demand: &Demand, spec: &PoolSpec) -> Vec<(Box<dyn Autoscaler>, u32)> {
     let first = demand.values().first().copied().unwrap_or(0);
@@ -219,8 +220,8 @@ impl Autoscaler for HpaUtilization {
     }
 }
 
-/// KEDA on the sum of utilization with `AverageValue` 70: the form that works, since booting nodes add nothing to
-/// the sum and still count in the tolerance.
+/// KEDA on the sum of utilization with `AverageValue` 70: the form that works, since booting nodes add
+/// nothing to the sum and still count in the tolerance.
 #[derive(Debug, Clone)]
 pub struct KedaSum {
     hpa: Hpa,
@@ -259,8 +260,8 @@ fn utilization_sum_milli_percent(view: &PoolView) -> i64 {
     i64::from(view.ready) * view.utilization_ppm / 10
 }
 
-/// The Cluster Autoscaler's rules: grow at once for pods that wait (one GPU each, packed tightly), drop nodes that
-/// were unneeded for ten minutes, and none within ten minutes of a growth.
+/// The Cluster Autoscaler's rules: grow at once for pods that wait (one GPU each, packed tightly), drop nodes
+/// that were unneeded for ten minutes, and none within ten minutes of a growth.
 #[derive(Debug, Clone)]
 pub struct ClusterAutoscaler {
     node_capacity: i64,
@@ -285,8 +286,8 @@ impl ClusterAutoscaler {
         }
     }
 
-    /// The most nodes needed in the last ten minutes. A need that ended ten minutes ago still counts: its last
-    /// tick is one interval older than its end.
+    /// The most nodes needed in the last ten minutes. A need that ended ten minutes ago still counts: its
+    /// last tick is one interval older than its end.
     fn most_needed(&mut self, now_ms: i64, needed: u32) -> u32 {
         while self.needs.back().is_some_and(|&(_, earlier)| earlier <= needed) {
             self.needs.pop_back();
@@ -391,7 +392,8 @@ mod tests {
 
     #[test]
     fn the_hpa_counts_booting_nodes_as_idle_on_the_way_up() {
-        // 100 % of 2 nodes: ⌈2 · 100/70⌉ = 3 at once. Then 2 busy and 1 idle are 66.7 %: hold until it serves.
+        // 100 % of 2 nodes: ⌈2 · 100/70⌉ = 3 at once. Then 2 busy and 1 idle are 66.7 %: hold until it
+        // serves.
         let found = changes(HpaUtilization::new(&POOL), 2, &[(40, 9)]);
         assert_eq!(found, [(0, 3), (8, 5)]);
         let found = changes(KedaSum::new(&POOL), 2, &[(40, 9)]);

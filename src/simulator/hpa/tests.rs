@@ -90,7 +90,8 @@ fn pods_that_cannot_be_judged_only_dampen() {
     // Growing: unready pods count as idle; 400/6 = 66.7 flips the direction, 400/5 = 80 does not.
     check(4, 100.0, 2, 0, Plain, 6);
     check(4, 100.0, 1, 0, Plain, 6);
-    // Missing pods: at the target (plain) or at the whole request (resource) on the way down, idle on the way up.
+    // Missing pods: at the target (plain) or at the whole request (resource) on the way down, idle on the way
+    // up.
     check(3, 10.0, 0, 1, Plain, 2);
     check(3, 10.0, 0, 1, Resource, 2);
     check(1, 40.0, 0, 3, Plain, 4);
@@ -282,7 +283,8 @@ fn the_broken_recipe_for_an_hour() {
             / 3600.0
     };
     let near = |found: f64, expected: f64| assert!((found - expected).abs() < 0.05, "mean {found}");
-    // What the 20 falls to is a wish made on the way up; it leaves the window one sync later, then the cycle starts.
+    // What the 20 falls to is a wish made on the way up; it leaves the window one sync later, then the cycle
+    // starts.
     let head = [(4, 15), (8, 15), (16, 15), (20, 270), (5, 15), (4, 15)];
     near(check(100.0, None, &head, [(5, 315), (4, 15)]), 6.1);
     let head = [(4, 15), (8, 15), (16, 15), (20, 285), (10, 15), (8, 15)];
