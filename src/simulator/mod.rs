@@ -8,6 +8,9 @@
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
 
+pub mod boot;
+pub mod closed_loop;
+pub mod fault;
 pub mod fluid;
 pub mod hpa;
 pub mod optimum;
