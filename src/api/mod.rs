@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The `GpuScalePolicy` resource: what people write, read into types that cannot hold nonsense.
+//!
+//! Reading order: [`policy`] (the document and its cross-field rules), [`signal`], [`behavior`] and [`bounds`] (its
+//! parts), [`status`] and [`conditions`] (what is written back), [`duration`], [`numbers`], [`text`] and [`cron`] (the
+//! values), [`defaults`] (every default with its reason), [`validate`] (the offline check), [`crd`](mod@crd) (the
+//! generated definition).
+//!
+//! Bytes in, values out. This module must not know the file system, a Kubernetes client, the clock, or how a decision
+//! is made. After validation nothing else reads the raw document.
+
+pub mod behavior;
+pub mod bounds;
+pub mod conditions;
+mod crd;
+pub mod cron;
+pub mod defaults;
+pub mod duration;
+pub mod numbers;
+pub mod policy;
+pub mod signal;
+pub mod status;
+pub mod text;
+mod validate;
+
+pub use crd::{crd, crd_yaml};
+pub use policy::{GpuScalePolicy, GpuScalePolicySpec};
+pub use status::GpuScalePolicyStatus;
+pub use validate::{ApiError, Violation, validate, validate_update, validate_value};
