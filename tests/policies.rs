@@ -8,5 +8,9 @@ fn x() {
         let r = api::validate(&std::fs::read_to_string(&p).unwrap());
         println!("{p:?} {r:#?}");
     }
-    std::fs::write("crds/gpuscale.dev_gpuscalepolicies.yaml", api::crd_yaml().unwrap()).unwrap();
+    std::fs::write(
+        "crds/gpuscale.dev_gpuscalepolicies.yaml",
+        api::crd_yaml().unwrap(),
+    )
+    .unwrap();
 }

@@ -12,6 +12,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::config::MAX_RATE_POLICIES;
+
 use super::defaults;
 use super::duration::HumanDuration;
 use super::numbers::{MissPenalty, Ratio, StepSize};
@@ -36,7 +38,7 @@ pub struct ScaleUp {
     /// Rates, each over its own period. Default 4 nodes (pods for a ScaledObject) per 1m: any size within minutes,
     /// and a wrong signal stays affordable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = MAX_RATE_POLICIES))]
     pub policies: Vec<RatePolicy>,
 
     /// Which of several rates counts: Max, Min, or Disabled (never grow). Default Max, as in the HPA.
@@ -71,7 +73,7 @@ impl Default for ScaleUp {
 pub struct ScaleDown {
     /// Rates, each over its own period. Default 25 percent per 10m: most of the pool stays for load that comes back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = MAX_RATE_POLICIES))]
     pub policies: Vec<RatePolicy>,
 
     /// Which of several rates counts: Max, Min, or Disabled (never shrink). Default Max, as in the HPA.
@@ -156,14 +158,17 @@ pub enum SelectPolicy {
 pub struct Strategy {
     /// A fixed number of nodes per met rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "StepStrategy")]
     pub step: Option<StepStrategy>,
 
     /// The size at which demand fills the target percentage of the GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TargetUtilizationStrategy")]
     pub target_utilization: Option<TargetUtilizationStrategy>,
 
     /// The size that covers what demand is likely to reach within one boot, learned from the past.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ForecastStrategy")]
     pub forecast: Option<ForecastStrategy>,
 }
 

@@ -9,11 +9,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cron::CronExpression;
 use super::defaults;
 use super::duration::HumanDuration;
 use super::numbers::{NodeCount, Ratio, Threshold, UsdPerHour};
-use super::text::{Name, ObjectName, PoolName, ZoneName};
+use super::text::{CronExpression, Name, ObjectName, PoolName, ZoneName};
 
 /// What a policy resizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -176,6 +175,7 @@ pub struct Scaler {
 
     /// What wakes a ScaledObject at zero replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Activation")]
     pub activation: Option<Activation>,
 
     /// Settings that the ScaledObject's trigger metadata may override. Default none: the policy decides.

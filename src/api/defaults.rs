@@ -52,6 +52,8 @@ pub const MIN_REPLICAS: NodeCount = NodeCount::clamped(1);
 pub const SPARE_NODES: NodeCount = NodeCount::MIN;
 /// Activation means "anything at all waits".
 pub const ACTIVATION_ABOVE: Threshold = Threshold::from_micros_clamped(0);
+/// How long a node must have been idle before it may leave, where no down rule gives a longer window: one boot.
+pub const IDLE_WINDOW: HumanDuration = HumanDuration::from_mins(10);
 /// Pods get the usual grace periods before a node with them counts as undrainable.
 pub const DRAIN_TIMEOUT: HumanDuration = HumanDuration::from_mins(15);
 /// One device in five may be missing before the picture is called unknown.

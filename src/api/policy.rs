@@ -17,6 +17,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::config::MAX_SIGNALS;
+
 use super::behavior::{Behavior, Strategy};
 use super::bounds::{
     Actuation, Budget, DataQuality, FallbackNodePool, ScaleIn, Scaler, Schedule, TargetKind, TargetRef,
@@ -110,9 +112,9 @@ use super::text::Name;
         .message("with actuation AutoscalerFloor the cluster autoscaler picks the nodes that leave; remove scaleIn or use actuation Count"),
     validation = Rule::new("!has(self.strategy.step) || self.signals.all(s, has(s.up) || has(s.gpuRequests) || has(s.perNode) || has(s.perReplica))")
         .message("strategy step moves only while a rule is met; give every utilization signal an up rule (and a down rule to shrink), or use targetUtilization"),
-    validation = Rule::new("self.behavior.scaleUp.policies.all(p, p.type != (self.targetRef.kind == 'AksNodePool' ? 'Pods' : 'Nodes'))")
+    validation = Rule::new("!has(self.behavior.scaleUp.policies) || self.behavior.scaleUp.policies.all(p, p.type != (self.targetRef.kind == 'AksNodePool' ? 'Pods' : 'Nodes'))")
         .message("behavior.scaleUp counts Nodes for an AksNodePool and Pods for a ScaledObject; change the policy's type (Percent fits both)"),
-    validation = Rule::new("self.behavior.scaleDown.policies.all(p, p.type != (self.targetRef.kind == 'AksNodePool' ? 'Pods' : 'Nodes'))")
+    validation = Rule::new("!has(self.behavior.scaleDown.policies) || self.behavior.scaleDown.policies.all(p, p.type != (self.targetRef.kind == 'AksNodePool' ? 'Pods' : 'Nodes'))")
         .message("behavior.scaleDown counts Nodes for an AksNodePool and Pods for a ScaledObject; change the policy's type (Percent fits both)"),
     validation = Rule::new("self.signals.all(s, (!has(s.up) || s.up.__for__ >= self.dataQuality.scrapeInterval) && (!has(s.down) || s.down.__for__ >= self.dataQuality.scrapeInterval))")
         .message("a rule's window is shorter than dataQuality.scrapeInterval and would hold no sample; lengthen for or correct scrapeInterval"),
@@ -147,6 +149,7 @@ pub struct GpuScalePolicySpec {
     /// What is written to a pool: Count, or AutoscalerFloor (the minimum of the pool's own autoscaler, for pools that
     /// have it on). AksNodePool only. Default Count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Actuation")]
     pub actuation: Option<Actuation>,
 
     /// Pools that take over, in order, when the target's capacity fails. AksNodePool only. Default none.
@@ -175,7 +178,7 @@ pub struct GpuScalePolicySpec {
     pub evaluation_interval: HumanDuration,
 
     /// What is looked at. The largest wish wins; the pool shrinks only if no signal is unknown and none objects.
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(length(min = 1, max = MAX_SIGNALS))]
     #[x_kube(
         validation = Rule::new("self.all(a, self.exists_one(b, a.name == b.name))")
             .message("two signals have the same name; names tell signals apart in status and decisions, so rename one"),
@@ -209,6 +212,7 @@ pub struct GpuScalePolicySpec {
 
     /// What the answers to KEDA contain. ScaledObject only; required there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Scaler")]
     pub scaler: Option<Scaler>,
 
     /// How fast the size may move, in the words of the HorizontalPodAutoscaler.
@@ -234,9 +238,11 @@ pub struct GpuScalePolicySpec {
 
     /// What the pool may cost. AksNodePool only. Default none: maxNodes bounds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Budget")]
     pub budget: Option<Budget>,
 
-    /// Other bounds at times of the day or week. Where several hold, the first in the list counts. Default none.
+    /// Other bounds at times of the day or week. Where several hold, the larger minimum and the larger maximum count.
+    /// Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(
@@ -248,6 +254,7 @@ pub struct GpuScalePolicySpec {
 
     /// Which node leaves, and how. AksNodePool only. Default: idle nodes, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ScaleIn")]
     pub scale_in: Option<ScaleIn>,
 
     /// When measurements are good enough to shrink on.

@@ -27,11 +27,11 @@ use super::text::{LabelName, LabelValue, Name, PromQl};
     validation = Rule::new("[has(self.dcgm), has(self.promql), has(self.gpuRequests)].filter(x, x).size() == 1")
         .message("a signal has exactly one source; set one of dcgm, promql or gpuRequests, and use another signal for another source"),
     validation = Rule::new("has(self.unit) || !has(self.promql)")
-        .message("a promql signal must say its unit; set unit to percent, ratio or count"),
+        .message("a promql signal must say its unit; set unit to percent, ratio, gpus or count"),
     validation = Rule::new("has(self.promql) || !has(self.unit)")
         .message("unit belongs to promql signals only; remove it, dcgm metrics and gpuRequests know their unit"),
     validation = Rule::new("!has(self.targetPercentage) || has(self.dcgm) || (has(self.unit) && self.unit != 'count')")
-        .message("targetPercentage needs a utilization; use dcgm, or promql with unit percent or ratio, or give a count perNode"),
+        .message("targetPercentage needs a utilization; use dcgm, or promql with unit percent, ratio or gpus, or give a count perNode"),
     validation = Rule::new("!(has(self.perNode) || has(self.perReplica)) || (has(self.unit) && self.unit == 'count')")
         .message("perNode and perReplica divide a count; use promql with unit count, or give a utilization a targetPercentage"),
     validation = Rule::new("!(has(self.perNode) && has(self.perReplica))")
@@ -44,15 +44,15 @@ use super::text::{LabelName, LabelValue, Name, PromQl};
         .message("absent: Zero is for promql counts only; an absent utilization is unknown and not idle, so remove it"),
     validation = Rule::new("!(has(self.up) && has(self.down)) || self.down.below < self.up.above")
         .message("down.below must be lower than up.above, or the pool would grow and shrink at once; lower down.below or raise up.above"),
-    validation = Rule::new("!(has(self.up) && has(self.targetPercentage)) || self.targetPercentage < self.up.above")
+    validation = Rule::new("!(has(self.up) && has(self.targetPercentage) && (has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.targetPercentage < self.up.above")
         .message("up.above must be higher than targetPercentage, or the pool would always want to grow; raise up.above or lower targetPercentage"),
-    validation = Rule::new("!(has(self.down) && has(self.targetPercentage)) || self.down.below < self.targetPercentage")
+    validation = Rule::new("!(has(self.down) && has(self.targetPercentage) && (has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.down.below < self.targetPercentage")
         .message("down.below must be lower than targetPercentage, or the pool would shrink at its target; lower down.below"),
     validation = Rule::new("!(has(self.up) && has(self.down)) || self.down.__for__ >= self.up.__for__")
         .message("down.for must be at least up.for: giving up a node needs more evidence than getting one; raise down.for"),
-    validation = Rule::new("(has(self.unit) && self.unit == 'count') || !has(self.up) || (self.up.above > 1.0 && self.up.above <= 100.0)")
+    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio'))) || !has(self.up) || (self.up.above > 1.0 && self.up.above <= 100.0)")
         .message("up.above of a utilization is a percentage above 1 and at most 100 (80 means 80 %, also where the unit is ratio)"),
-    validation = Rule::new("(has(self.unit) && self.unit == 'count') || !has(self.down) || self.down.below <= 100.0")
+    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio'))) || !has(self.down) || self.down.below <= 100.0")
         .message("down.below of a utilization is a percentage from 0 to 100 (30 means 30 %, also where the unit is ratio)")
 )]
 pub struct Signal {
@@ -61,6 +61,7 @@ pub struct Signal {
 
     /// A utilization that NVIDIA's dcgm-exporter publishes for each GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DcgmSource")]
     pub dcgm: Option<DcgmSource>,
 
     /// A Prometheus expression. It is evaluated as a subquery over the window, so write it without one.
@@ -69,11 +70,13 @@ pub struct Signal {
 
     /// Pods that wait for GPUs of this pool, from the cluster view; each is placed on a node by its own needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "GpuRequests")]
     pub gpu_requests: Option<GpuRequests>,
 
-    /// Unit of a promql expression: percent (0 to 100), ratio (0 to 1) or count. Never guessed, because 0.7 is a
+    /// Unit of a promql expression: percent (0 to 100), ratio (0 to 1), gpus (busy GPUs) or count. Never guessed, because 0.7 is a
     /// sensible value of two of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Unit")]
     pub unit: Option<Unit>,
 
     /// How devices (or series of an expression) combine for the up and down rules: Mean or Max. Default Mean, the
@@ -103,11 +106,13 @@ pub struct Signal {
 
     /// Allows growth only while it is met. Default none: the wish itself is the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UpRule")]
     pub up: Option<UpRule>,
 
     /// Allows shrinking only while it is met. Default none: the pool shrinks when the smaller size keeps demand
     /// under the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DownRule")]
     pub down: Option<DownRule>,
 
     /// What an empty answer means for a count: Unknown, or Zero (only while the source itself answers). Default
@@ -188,6 +193,8 @@ pub enum Unit {
     Ratio,
     /// Requests, jobs, messages: anything from 0 up.
     Count,
+    /// Busy GPUs, in whole GPUs: a demand that was summed elsewhere.
+    Gpus,
 }
 
 /// How devices combine into one value.
@@ -229,7 +236,7 @@ pub enum WindowRule {
         .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) or neither")
 )]
 pub struct UpRule {
-    /// Growth is allowed at or above this value: percent for a utilization, a plain count for a count.
+    /// Growth is allowed at or above this value: percent for a utilization, GPUs or a plain count for those units.
     pub above: Threshold,
 
     /// Length of the window that is judged. Default 1m: growth is urgent and cheap to undo.
@@ -262,7 +269,7 @@ impl UpRule {
         .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) or neither")
 )]
 pub struct DownRule {
-    /// Shrinking is allowed at or below this value: percent for a utilization, a plain count for a count.
+    /// Shrinking is allowed at or below this value: percent for a utilization, GPUs or a plain count for those units.
     pub below: Threshold,
 
     /// Length of the window that is judged. Default 30m: a lost node costs a boot of many minutes.

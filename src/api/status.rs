@@ -25,6 +25,7 @@ pub struct GpuScalePolicyStatus {
 
     /// The mode of the last decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
 
     /// Nodes that the target has now (replicas for a ScaledObject).

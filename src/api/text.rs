@@ -9,6 +9,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::policy::schedule::{Cron, CronError};
+
 /// A text outside the syntax of its type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}: {rule}")]
@@ -147,6 +149,87 @@ impl ZoneName {
     /// Coordinated universal time.
     pub(super) fn utc() -> Self {
         Self("UTC".into())
+    }
+}
+
+/// A cron expression: minute, hour, day of month, month, day of week, as in crontab(5).
+///
+/// Read when the policy is, so that a typing error is refused then and not at eight in the evening. The syntax is
+/// that of [`Cron`], which also says when a schedule opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CronExpression {
+    text: String,
+    cron: Cron,
+}
+
+/// Why a text is not a [`CronExpression`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CronExpressionError {
+    /// Outside the syntax.
+    #[error("cannot read cron {text:?}: {source}")]
+    Syntax {
+        /// The refused text.
+        text: String,
+        /// What is wrong with it.
+        source: CronError,
+    },
+    /// More text than five fields need.
+    #[error("a cron expression has at most {MAX_CRON_LENGTH} bytes")]
+    TooLong,
+}
+
+/// The longest cron expression that is read, in bytes: five fields, each a long list.
+const MAX_CRON_LENGTH: usize = 128;
+
+impl CronExpression {
+    /// The expression as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The expression as read.
+    #[must_use]
+    pub fn cron(&self) -> &Cron {
+        &self.cron
+    }
+}
+
+impl TryFrom<String> for CronExpression {
+    type Error = CronExpressionError;
+
+    fn try_from(text: String) -> Result<Self, CronExpressionError> {
+        if text.len() > MAX_CRON_LENGTH {
+            return Err(CronExpressionError::TooLong);
+        }
+        match Cron::parse(&text) {
+            Ok(cron) => Ok(Self { text, cron }),
+            Err(source) => Err(CronExpressionError::Syntax { text, source }),
+        }
+    }
+}
+
+impl From<CronExpression> for String {
+    fn from(value: CronExpression) -> Self {
+        value.text
+    }
+}
+
+impl JsonSchema for CronExpression {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "CronExpression".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 9, "maxLength": MAX_CRON_LENGTH,
+            "pattern": "^\\s*([0-9A-Za-z*,/-]+\\s+){4}[0-9A-Za-z*,/-]+\\s*$"
+        })
     }
 }
 

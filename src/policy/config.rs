@@ -298,6 +298,9 @@ pub struct Saturation {
 
 impl Default for Saturation {
     fn default() -> Self {
-        Self { pinned_at: 950_000, step: 500_000 }
+        Self {
+            pinned_at: 950_000,
+            step: 500_000,
+        }
     }
 }

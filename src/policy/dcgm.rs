@@ -115,11 +115,19 @@ impl DcgmMetric {
                 }
                 // A board may draw slightly more than its limit for a moment.
                 let ratio = value / full;
-                if ratio > 1.0 && ratio <= RATIO_ROUNDING { 1.0 } else { ratio }
+                if ratio > 1.0 && ratio <= RATIO_ROUNDING {
+                    1.0
+                } else {
+                    ratio
+                }
             }
         };
         let micros = super::sample::micros(fraction)?;
-        if (0..=ONE).contains(&micros) { Ok(micros) } else { Err(Dropped::OutOfRange) }
+        if (0..=ONE).contains(&micros) {
+            Ok(micros)
+        } else {
+            Err(Dropped::OutOfRange)
+        }
     }
 }
 
@@ -153,7 +161,12 @@ mod tests {
             (SmActive, -0.1, 0.0, Err(Dropped::OutOfRange)),
             (TensorActive, f64::NAN, 0.0, Err(Dropped::NotFinite)),
             (DramActive, f64::INFINITY, 0.0, Err(Dropped::NotFinite)),
-            (GpuUtilization, 9_223_372_036_854_775_794.0, 0.0, Err(Dropped::OutOfRange)),
+            (
+                GpuUtilization,
+                9_223_372_036_854_775_794.0,
+                0.0,
+                Err(Dropped::OutOfRange),
+            ),
             (MemoryUsed, 40_000.0, 80_000.0, Ok(500_000)),
             (MemoryUsed, 40_000.0, 0.0, Err(Dropped::NotFinite)),
             (PowerRatio, 305.0, 300.0, Ok(ONE)),

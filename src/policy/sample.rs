@@ -40,13 +40,25 @@ impl Sample {
     /// A reading of one whole device.
     #[must_use]
     pub fn of_device(signal: u16, device: DeviceId, at_ms: Millis, value: Micro) -> Self {
-        Self { at_ms, signal, device, value: Some(value), weight: ONE }
+        Self {
+            at_ms,
+            signal,
+            device,
+            value: Some(value),
+            weight: ONE,
+        }
     }
 
     /// A reading of a pool-wide series.
     #[must_use]
     pub fn of_pool(signal: u16, at_ms: Millis, value: Micro) -> Self {
-        Self { at_ms, signal, device: POOL, value: Some(value), weight: ONE }
+        Self {
+            at_ms,
+            signal,
+            device: POOL,
+            value: Some(value),
+            weight: ONE,
+        }
     }
 }
 
@@ -66,7 +78,10 @@ pub const LARGEST: f64 = 1e12;
 ///
 /// # Errors
 /// [`Dropped::NotFinite`] for NaN and infinities, [`Dropped::OutOfRange`] beyond ±[`LARGEST`].
-#[allow(clippy::cast_possible_truncation, reason = "the range is checked on the line above")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the range is checked on the line above"
+)]
 pub fn micros(value: f64) -> Result<Micro, Dropped> {
     if !value.is_finite() {
         return Err(Dropped::NotFinite);

@@ -7,9 +7,9 @@
 //!
 //! The time zone database is compiled in: the same policy means the same instants on every machine.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 
 use super::config::Millis;
 
@@ -68,8 +68,13 @@ impl Schedule {
         }
         let mut latest = None;
         for hour in (0..24).rev().filter(|&hour| self.cron.hours & (1 << hour) != 0) {
-            for minute in (0..60).rev().filter(|&minute| self.cron.minutes & (1 << minute) != 0) {
-                let Ok(zoned) = day.at(hour, minute, 0, 0).to_zoned(self.time_zone.clone()) else { continue };
+            for minute in (0..60)
+                .rev()
+                .filter(|&minute| self.cron.minutes & (1 << minute) != 0)
+            {
+                let Ok(zoned) = day.at(hour, minute, 0, 0).to_zoned(self.time_zone.clone()) else {
+                    continue;
+                };
                 let at_ms = zoned.timestamp().as_millisecond();
                 if at_ms <= now_ms {
                     // A gap can put an earlier local time after a later one, hence the maximum over this hour
@@ -131,14 +136,31 @@ struct Field {
     names: &'static [&'static str],
 }
 
-const MINUTE: Field = Field { name: "minute", low: 0, high: 59, names: &[] };
-const HOUR: Field = Field { name: "hour", low: 0, high: 23, names: &[] };
-const DAY: Field = Field { name: "day of month", low: 1, high: 31, names: &[] };
+const MINUTE: Field = Field {
+    name: "minute",
+    low: 0,
+    high: 59,
+    names: &[],
+};
+const HOUR: Field = Field {
+    name: "hour",
+    low: 0,
+    high: 23,
+    names: &[],
+};
+const DAY: Field = Field {
+    name: "day of month",
+    low: 1,
+    high: 31,
+    names: &[],
+};
 const MONTH: Field = Field {
     name: "month",
     low: 1,
     high: 12,
-    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    names: &[
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ],
 };
 const WEEKDAY: Field = Field {
     name: "day of week",
@@ -175,9 +197,16 @@ impl Cron {
     fn ever(&self) -> Result<(), CronError> {
         const LONGEST: [u32; 13] = [0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let first_day = self.days.trailing_zeros();
-        let longest = (1..=12).filter(|&m| self.months & (1 << m) != 0).map(|m| LONGEST[m]).max();
+        let longest = (1..=12)
+            .filter(|&m| self.months & (1 << m) != 0)
+            .map(|m| LONGEST[m])
+            .max();
         let possible = self.weekdays_restricted || longest.is_some_and(|longest| first_day <= longest);
-        if possible { Ok(()) } else { Err(CronError::Never(first_day)) }
+        if possible {
+            Ok(())
+        } else {
+            Err(CronError::Never(first_day))
+        }
     }
 
     fn names_day(&self, day: Date) -> bool {
@@ -195,12 +224,14 @@ impl Cron {
 impl Field {
     fn parse(&self, text: &str) -> Result<u64, CronError> {
         text.split(',').try_fold(0, |mask, item| {
-            self.item(item).map(|bits| mask | bits).ok_or_else(|| CronError::Field {
-                field: self.name,
-                text: text.to_owned(),
-                low: self.low,
-                high: self.high,
-            })
+            self.item(item)
+                .map(|bits| mask | bits)
+                .ok_or_else(|| CronError::Field {
+                    field: self.name,
+                    text: text.to_owned(),
+                    low: self.low,
+                    high: self.high,
+                })
         })
     }
 
@@ -215,7 +246,11 @@ impl Field {
             None if item.contains('/') => (self.value(range)?, self.high),
             None => (self.value(range)?, self.value(range)?),
         };
-        (first <= last).then(|| (first..=last).step_by(step as usize).fold(0, |mask, n| mask | 1 << n))
+        (first <= last).then(|| {
+            (first..=last)
+                .step_by(step as usize)
+                .fold(0, |mask, n| mask | 1 << n)
+        })
     }
 
     fn value(&self, text: &str) -> Option<u32> {
@@ -229,7 +264,6 @@ impl Field {
         (self.low..=self.high).contains(&value).then_some(value)
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -260,69 +294,126 @@ mod tests {
     #[test]
     fn a_night_window_opens_on_weekdays_and_closes_exactly_on_time() {
         // 2026-11-20 is a Friday; Berlin is UTC+1.
-        check("0 20 * * 1-5", "Europe/Berlin", 10, &[
-            ("2026-11-20T18:59:59.999Z", false),
-            ("2026-11-20T19:00:00Z", true),
-            ("2026-11-21T04:59:59.999Z", true),
-            ("2026-11-21T05:00:00Z", false),
-            ("2026-11-21T19:30:00Z", false), // Saturday
-            ("2026-11-23T19:30:00Z", true),
-        ]);
+        check(
+            "0 20 * * 1-5",
+            "Europe/Berlin",
+            10,
+            &[
+                ("2026-11-20T18:59:59.999Z", false),
+                ("2026-11-20T19:00:00Z", true),
+                ("2026-11-21T04:59:59.999Z", true),
+                ("2026-11-21T05:00:00Z", false),
+                ("2026-11-21T19:30:00Z", false), // Saturday
+                ("2026-11-23T19:30:00Z", true),
+            ],
+        );
     }
 
     #[test]
     fn clock_changes_move_the_window_with_local_time() {
         // Berlin leaves summer time on 2026-10-25: 20:00 local is 18:00Z before and 19:00Z after.
-        check("0 20 * * *", "Europe/Berlin", 1, &[
-            ("2026-10-24T18:30:00Z", true),
-            ("2026-10-25T18:30:00Z", false),
-            ("2026-10-25T19:30:00Z", true),
-        ]);
+        check(
+            "0 20 * * *",
+            "Europe/Berlin",
+            1,
+            &[
+                ("2026-10-24T18:30:00Z", true),
+                ("2026-10-25T18:30:00Z", false),
+                ("2026-10-25T19:30:00Z", true),
+            ],
+        );
         // 02:30 does not exist on 2026-03-29; the window opens at 03:30 local = 01:30Z.
-        check("30 2 * * *", "Europe/Berlin", 1, &[
-            ("2026-03-29T01:29:00Z", false),
-            ("2026-03-29T01:30:00Z", true),
-        ]);
+        check(
+            "30 2 * * *",
+            "Europe/Berlin",
+            1,
+            &[("2026-03-29T01:29:00Z", false), ("2026-03-29T01:30:00Z", true)],
+        );
         // 02:30 happens twice on 2026-10-25; the first, 00:30Z, counts.
-        check("30 2 * * *", "Europe/Berlin", 1, &[
-            ("2026-10-25T00:30:00Z", true),
-            ("2026-10-25T01:30:00Z", false),
-        ]);
+        check(
+            "30 2 * * *",
+            "Europe/Berlin",
+            1,
+            &[("2026-10-25T00:30:00Z", true), ("2026-10-25T01:30:00Z", false)],
+        );
     }
 
     #[test]
     fn a_window_may_span_days_and_months() {
-        check("0 18 * * fri", "America/New_York", 62, &[
-            ("2026-11-20T22:59:00Z", false),
-            ("2026-11-20T23:00:00Z", true),
-            ("2026-11-22T12:00:00Z", true),
-            ("2026-11-23T13:00:00Z", false),
-        ]);
-        check("0 0 1 jan *", "UTC", 24, &[("2027-01-01T12:00:00Z", true), ("2027-02-01T12:00:00Z", false)]);
+        check(
+            "0 18 * * fri",
+            "America/New_York",
+            62,
+            &[
+                ("2026-11-20T22:59:00Z", false),
+                ("2026-11-20T23:00:00Z", true),
+                ("2026-11-22T12:00:00Z", true),
+                ("2026-11-23T13:00:00Z", false),
+            ],
+        );
+        check(
+            "0 0 1 jan *",
+            "UTC",
+            24,
+            &[("2027-01-01T12:00:00Z", true), ("2027-02-01T12:00:00Z", false)],
+        );
     }
 
     #[test]
     fn lists_steps_and_both_day_fields() {
-        check("*/20 8-10/2 * * *", "UTC", 1, &[("2026-05-05T08:41:00Z", true), ("2026-05-05T11:45:00Z", false)]);
+        check(
+            "*/20 8-10/2 * * *",
+            "UTC",
+            1,
+            &[("2026-05-05T08:41:00Z", true), ("2026-05-05T11:45:00Z", false)],
+        );
         // The 13th, or any Friday.
-        check("0 0 13 * 5", "UTC", 24, &[
-            ("2026-11-13T01:00:00Z", true),
-            ("2026-11-20T01:00:00Z", true),
-            ("2026-12-13T01:00:00Z", true),
-            ("2026-12-14T01:00:00Z", false),
-        ]);
-        check("0 0 * * 7", "UTC", 24, &[("2026-11-22T01:00:00Z", true), ("2026-11-23T01:00:00Z", false)]);
+        check(
+            "0 0 13 * 5",
+            "UTC",
+            24,
+            &[
+                ("2026-11-13T01:00:00Z", true),
+                ("2026-11-20T01:00:00Z", true),
+                ("2026-12-13T01:00:00Z", true),
+                ("2026-12-14T01:00:00Z", false),
+            ],
+        );
+        check(
+            "0 0 * * 7",
+            "UTC",
+            24,
+            &[("2026-11-22T01:00:00Z", true), ("2026-11-23T01:00:00Z", false)],
+        );
     }
 
     #[test]
     fn broken_expressions_say_which_field() {
         for (text, wanted) in [
-            ("0 20 * *", "a cron expression has five fields (minute hour day month weekday), this has 4"),
-            ("60 * * * *", "minute `60` is not a number from 0 to 59, a range, a list, a step or `*`"),
-            ("0 8-6 * * *", "hour `8-6` is not a number from 0 to 23, a range, a list, a step or `*`"),
-            ("0 */0 * * *", "hour `*/0` is not a number from 0 to 23, a range, a list, a step or `*`"),
-            ("0 0 * foo *", "month `foo` is not a number from 1 to 12, a range, a list, a step or `*`"),
-            ("0 0 30 2 *", "no month in the list has a day 30, so this schedule would never open"),
+            (
+                "0 20 * *",
+                "a cron expression has five fields (minute hour day month weekday), this has 4",
+            ),
+            (
+                "60 * * * *",
+                "minute `60` is not a number from 0 to 59, a range, a list, a step or `*`",
+            ),
+            (
+                "0 8-6 * * *",
+                "hour `8-6` is not a number from 0 to 23, a range, a list, a step or `*`",
+            ),
+            (
+                "0 */0 * * *",
+                "hour `*/0` is not a number from 0 to 23, a range, a list, a step or `*`",
+            ),
+            (
+                "0 0 * foo *",
+                "month `foo` is not a number from 1 to 12, a range, a list, a step or `*`",
+            ),
+            (
+                "0 0 30 2 *",
+                "no month in the list has a day 30, so this schedule would never open",
+            ),
         ] {
             assert_eq!(Cron::parse(text).unwrap_err().to_string(), wanted, "{text}");
         }
