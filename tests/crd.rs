@@ -88,7 +88,7 @@ fn every_property_says_what_it_is() {
 #[test]
 fn every_default_gives_its_reason() {
     let silent = offenders(|path, schema| {
-        let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+        let description = schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
         let scalar_default = schema.get("default").is_some_and(|default| !default.is_object());
         path.starts_with("spec") && scalar_default && !description.contains("Default ")
     });
@@ -141,11 +141,11 @@ fn every_rule_has_one_line_that_says_what_to_do() {
 /// text that a rule looks at.
 #[test]
 fn no_rule_may_cost_too_much() {
-    use kube::core::cel::{ScopeContext, analyze_rule, compile_schema};
+    use kube::core::cel::{compile_schema, estimate_rule_cost};
     walk(&schema(), "", &mut |path, node| {
         let compiled = compile_schema(node);
         for rule in node.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
-            let warnings = analyze_rule(rule["rule"].as_str().unwrap(), &compiled, ScopeContext::CrdValidation);
+            let warnings = estimate_rule_cost(rule["rule"].as_str().unwrap(), &compiled);
             assert!(warnings.is_empty(), "{path}: {warnings:?}");
         }
     });
