@@ -11,13 +11,21 @@ fn definition() -> Value {
 }
 
 fn schema() -> Value {
-    definition().pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap().clone()
+    definition()
+        .pointer("/spec/versions/0/schema/openAPIV3Schema")
+        .unwrap()
+        .clone()
 }
 
 /// Calls `visit` for every subschema with its path, `spec.signals[].name`.
 fn walk(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
     visit(path, schema);
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         walk(property, format!("{path}.{name}").trim_start_matches('.'), visit);
     }
     if let Some(items) = schema.get("items") {
@@ -51,7 +59,10 @@ fn the_committed_file_is_the_generated_one() {
     assert!(
         committed == generated,
         "{PATH} is not what the types generate (first difference: line {}); update it with `{UPDATE}`",
-        differs.map_or_else(|| committed.lines().count().min(generated.lines().count()) + 1, |line| line + 1),
+        differs.map_or_else(
+            || committed.lines().count().min(generated.lines().count()) + 1,
+            |line| line + 1
+        ),
     );
 }
 
@@ -80,7 +91,11 @@ fn every_property_says_what_it_is() {
     let undocumented = offenders(|path, schema| {
         // Items and map values are described by the list or map they are in.
         let is_inner = path.is_empty() || path.ends_with("[]") || path.ends_with("{}") || path == "metadata";
-        !is_inner && schema.get("description").and_then(Value::as_str).is_none_or(str::is_empty)
+        !is_inner
+            && schema
+                .get("description")
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
     });
     assert_eq!(undocumented, Vec::<String>::new());
 }
@@ -88,7 +103,11 @@ fn every_property_says_what_it_is() {
 #[test]
 fn every_default_gives_its_reason() {
     let silent = offenders(|path, schema| {
-        let description = schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+        let description = schema
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .replace('\n', " ");
         let scalar_default = schema.get("default").is_some_and(|default| !default.is_object());
         path.starts_with("spec") && scalar_default && !description.contains("Default ")
     });
@@ -116,7 +135,9 @@ fn every_list_map_and_text_is_bounded() {
 #[test]
 fn the_schema_is_structural() {
     let wrong = offenders(|_, schema| {
-        ["nullable", "oneOf", "anyOf", "$ref", "allOf"].iter().any(|keyword| schema.get(*keyword).is_some())
+        ["nullable", "oneOf", "anyOf", "$ref", "allOf"]
+            .iter()
+            .any(|keyword| schema.get(*keyword).is_some())
             || schema.get("additionalProperties") == Some(&Value::Bool(false))
             || (schema.get("type").is_none() && schema.get("x-kubernetes-int-or-string").is_none())
     });
@@ -127,7 +148,12 @@ fn the_schema_is_structural() {
 fn every_rule_has_one_line_that_says_what_to_do() {
     let mut rules = 0;
     walk(&schema(), "", &mut |path, schema| {
-        for rule in schema.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+        for rule in schema
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             rules += 1;
             let message = rule["message"].as_str().unwrap_or_default();
             assert!(message.len() > 20 && !message.contains('\n'), "{path}: {rule}");
@@ -144,7 +170,12 @@ fn no_rule_may_cost_too_much() {
     use kube::core::cel::{compile_schema, estimate_rule_cost};
     walk(&schema(), "", &mut |path, node| {
         let compiled = compile_schema(node);
-        for rule in node.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+        for rule in node
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let warnings = estimate_rule_cost(rule["rule"].as_str().unwrap(), &compiled);
             assert!(warnings.is_empty(), "{path}: {warnings:?}");
         }
@@ -164,22 +195,35 @@ fn names_and_columns_are_the_promised_ones() {
     assert!(version["subresources"]["status"].is_object());
     let columns = |wide: bool| -> Vec<&str> {
         let all = version["additionalPrinterColumns"].as_array().unwrap();
-        all.iter().filter(|c| c["priority"].is_i64() == wide).map(|c| c["name"].as_str().unwrap()).collect()
+        all.iter()
+            .filter(|c| c["priority"].is_i64() == wide)
+            .map(|c| c["name"].as_str().unwrap())
+            .collect()
     };
-    assert_eq!(columns(false), ["Pool", "Min", "Max", "Nodes", "Desired", "Util", "Ready", "Reason", "Age"]);
+    assert_eq!(
+        columns(false),
+        [
+            "Pool", "Min", "Max", "Nodes", "Desired", "Util", "Ready", "Reason", "Age"
+        ]
+    );
     assert_eq!(columns(true), ["Coverage", "LastScale", "Mode"]);
 }
 
 #[test]
 fn every_column_points_at_a_property() {
     let schema = schema();
-    for column in definition()["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap() {
+    for column in definition()["spec"]["versions"][0]["additionalPrinterColumns"]
+        .as_array()
+        .unwrap()
+    {
         let path = column["jsonPath"].as_str().unwrap();
         if path.starts_with(".metadata") {
             continue;
         }
         let path = path.split('[').next().unwrap();
-        let node = path[1..].split('.').try_fold(&schema, |node, name| node["properties"].get(name));
+        let node = path[1..]
+            .split('.')
+            .try_fold(&schema, |node, name| node["properties"].get(name));
         assert!(node.is_some(), "{path}");
     }
 }

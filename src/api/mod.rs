@@ -14,6 +14,7 @@ pub mod conditions;
 mod crd;
 pub mod defaults;
 pub mod duration;
+mod lines;
 pub mod numbers;
 pub mod policy;
 pub mod signal;

@@ -30,7 +30,7 @@ use super::text::{LabelName, LabelValue, Name, PromQl};
         .message("a promql signal must say its unit; set unit to percent, ratio, gpus or count"),
     validation = Rule::new("has(self.promql) || !has(self.unit)")
         .message("unit belongs to promql signals only; remove it, dcgm metrics and gpuRequests know their unit"),
-    validation = Rule::new("!has(self.targetPercentage) || has(self.dcgm) || (has(self.unit) && self.unit != 'count')")
+    validation = Rule::new("!has(self.targetPercentage) || has(self.dcgm) || (has(self.promql) && !(has(self.unit) && self.unit == 'count'))")
         .message("targetPercentage needs a utilization; use dcgm, or promql with unit percent, ratio or gpus, or give a count perNode"),
     validation = Rule::new("!(has(self.perNode) || has(self.perReplica)) || (has(self.unit) && self.unit == 'count')")
         .message("perNode and perReplica divide a count; use promql with unit count, or give a utilization a targetPercentage"),
