@@ -1,5 +1,11 @@
 //! The committed custom resource definition is the one that the types generate, and it is a good citizen.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail as tests do"
+)]
+
 use gpuscale::api;
 use serde_json::Value;
 

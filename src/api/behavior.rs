@@ -3,6 +3,11 @@
 //! `policies`, `selectPolicy`, `tolerance` and the stabilization window mean what they mean there; durations are
 //! written as durations and not as seconds.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"

@@ -1,5 +1,10 @@
 //! The fields around the size: what is resized, how far, when, for how much, and which node leaves.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"

@@ -95,12 +95,12 @@ const PERCENT: Micro = config::ONE / 100;
 fn indexed<T, U>(
     items: &[T],
     list: &str,
-    translate: fn(&T, String) -> Result<U, CompileError>,
+    translate: fn(&T, &str) -> Result<U, CompileError>,
 ) -> Result<Vec<U>, CompileError> {
     items
         .iter()
         .enumerate()
-        .map(|(index, item)| translate(item, format!("{list}[{index}]")))
+        .map(|(index, item)| translate(item, &format!("{list}[{index}]")))
         .collect()
 }
 
@@ -124,7 +124,7 @@ fn strategy(spec: &GpuScalePolicySpec) -> Result<config::Strategy, CompileError>
     }
 }
 
-fn signal(signal: &Signal, path: String) -> Result<config::Signal, CompileError> {
+fn signal(signal: &Signal, path: &str) -> Result<config::Signal, CompileError> {
     let source = match signal.source() {
         Some(Source::Dcgm(dcgm)) => config::SignalSource::Device(metric(dcgm.metric)),
         Some(Source::PromQl(_, unit)) => config::SignalSource::Series(series_unit(unit)),
@@ -325,7 +325,7 @@ fn select(select: SelectPolicy) -> config::SelectPolicy {
     }
 }
 
-fn schedule(schedule: &Schedule, path: String) -> Result<schedule::Schedule, CompileError> {
+fn schedule(schedule: &Schedule, path: &str) -> Result<schedule::Schedule, CompileError> {
     let time_zone = TimeZone::get(schedule.time_zone.as_str()).map_err(|_| {
         CompileError::new(
             format!("{path}.timeZone"),

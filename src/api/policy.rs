@@ -8,6 +8,11 @@
 //! `scaler` for a `ScaledObject`. Fields of one form have no schema default, so that "not set" stays visible to the
 //! rules; their defaults are applied by the accessors here.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"

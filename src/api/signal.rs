@@ -4,6 +4,11 @@
 //! sense: utilization has a target percentage, a count has a load per node, waiting pods need neither. The rules
 //! below say so one by one, so that a wrong combination gets a sentence and not a "one of" complaint.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"

@@ -1,5 +1,7 @@
 //! What the controller writes back: the story of the last decision, and the memory of the next one.
 
+#![allow(clippy::doc_markdown, reason = "field docs are what `kubectl explain` prints")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

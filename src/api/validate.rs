@@ -330,7 +330,7 @@ fn reworded(message: &str) -> String {
             let candidates = names.split(", ").map(|name| name.trim_matches('`'));
             let nearest = candidates.map(|name| (edits(written, name), name)).min()?;
             // Further apart than a third of the word is another word.
-            (nearest.0 * 3 <= written.len()).then(|| (before, nearest.1, names))
+            (nearest.0 * 3 <= written.len()).then_some((before, nearest.1, names))
         });
     match nearest {
         Some((before, name, names)) => {
