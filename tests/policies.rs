@@ -1,5 +1,5 @@
-//! Every shipped policy is valid and compiles, and every broken one is refused with a sentence that a stranger
-//! understands.
+//! Every shipped policy is valid and compiles, and every broken one is refused with a sentence that a
+//! stranger understands.
 
 #![allow(
     clippy::unwrap_used,
@@ -80,8 +80,8 @@ fn every_policy_compiles_except_the_forecast() {
     }
 }
 
-/// What the controller reads from a cluster is what a person wrote in a file, also after the API server has filled in
-/// the defaults.
+/// What the controller reads from a cluster is what a person wrote in a file, also after the API server has
+/// filled in the defaults.
 #[test]
 fn every_policy_survives_being_written_and_read() {
     for (file, _, policy) in valid() {
@@ -120,8 +120,8 @@ fn every_broken_policy_says_what_is_wrong() {
     }
 }
 
-/// A rule that nothing breaks may as well not be there: every rule of the schema is broken by a fixture or a line
-/// below.
+/// A rule that nothing breaks may as well not be there: every rule of the schema is broken by a fixture or a
+/// line below.
 #[test]
 fn every_rule_bites() {
     let mut broken: Vec<String> = fixtures("broken")
@@ -186,9 +186,12 @@ const BAD_POOLS: [&str; 15] = [
     "spareNodes: 9",
     "fallbackNodePools: [ { name: b }, { name: b } ]",
     "actuation: AutoscalerFloor\n  scaleIn: {}",
-    "behavior: { scaleUp: { policies: [ { type: Pods, value: 1, period: 1s } ], tolerance: 0.6, stabilization: 25h } }",
-    "behavior: { scaleDown: { policies: [ { type: Pods, value: 1, period: 25h } ], tolerance: 0.6, stabilization: 25h, cooldown: 2d } }",
-    "schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, minReplicas: 3, maxReplicas: 2 }, { name: a, cron: '0 1 * * *', duration: 1h, minNodes: 3, maxNodes: 2 } ]",
+    "behavior: { scaleUp: { policies: [ { type: Pods, value: 1, period: 1s } ], tolerance: 0.6, \
+        stabilization: 25h } }",
+    "behavior: { scaleDown: { policies: [ { type: Pods, value: 1, period: 25h } ], tolerance: 0.6, \
+        stabilization: 25h, cooldown: 2d } }",
+    "schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, minReplicas: 3, maxReplicas: 2 }, { name: a, \
+        cron: '0 1 * * *', duration: 1h, minNodes: 3, maxNodes: 2 } ]",
     "schedules: [ { name: a, cron: '0 1 * * *', duration: 1s } ]",
     "minNodes: 4\n  schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, maxNodes: 2 } ]",
     "dataQuality: { maxAge: 10s, minCoverage: 0.4, warmUp: 2h }",
@@ -219,8 +222,10 @@ const BAD_OBJECTS: [&str; 5] = [
     "maxReplicas: 4",
     "maxReplicas: 4\n  scaler: {}\n  minNodes: 1\n  budget: { usdPerHour: 3 }",
     "maxReplicas: 4\n  minReplicas: 5\n  scaler: {}",
-    "maxReplicas: 4\n  scaler: {}\n  schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, maxReplicas: 9 } ]",
-    "maxReplicas: 4\n  minReplicas: 3\n  scaler: {}\n  schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, maxReplicas: 2 } ]",
+    "maxReplicas: 4\n  scaler: {}\n  schedules: [ { name: a, cron: '0 1 * * *', duration: 1h, maxReplicas: \
+        9 } ]",
+    "maxReplicas: 4\n  minReplicas: 3\n  scaler: {}\n  schedules: [ { name: a, cron: '0 1 * * *', duration: \
+        1h, maxReplicas: 2 } ]",
 ];
 
 /// Each broken policy and its whole message.

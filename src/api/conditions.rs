@@ -1,8 +1,8 @@
 //! Names of the conditions and reasons that a policy's status carries.
 //!
-//! They are an interface: alerts and `kubectl wait` match on them. So each is written once, here, and nothing else
-//! spells one. A condition's polarity follows Kubernetes: True is the healthy or active state, except where the name
-//! says otherwise (`ScalingLimited`, `Conflicting`).
+//! They are an interface: alerts and `kubectl wait` match on them. So each is written once, here, and nothing
+//! else spells one. A condition's polarity follows Kubernetes: True is the healthy or active state, except
+//! where the name says otherwise (`ScalingLimited`, `Conflicting`).
 
 use std::fmt;
 
