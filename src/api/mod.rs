@@ -1,7 +1,7 @@
 //! The `GpuScalePolicy` resource: what people write, read into types that cannot hold nonsense.
 //!
 //! Reading order: [`policy`] (the document and its cross-field rules), [`signal`], [`behavior`] and
-//! [`bounds`] (its parts), [`status`] and [`conditions`] (what is written back), [`duration`], [`numbers`]
+//! [`bounds`] (its parts), [`overrides`] (annotations), [`status`] and [`conditions`] (what is written back), [`duration`], [`numbers`]
 //! and [`text`] (the values), [`defaults`] (every default with its reason), [`fn@validate`] (the offline
 //! check), [`mod@compile`] (the way into the engine), [`fn@crd`] (the generated definition).
 //!
@@ -17,6 +17,7 @@ pub mod defaults;
 pub mod duration;
 mod lines;
 pub mod numbers;
+pub mod overrides;
 pub mod policy;
 pub mod signal;
 pub mod status;
