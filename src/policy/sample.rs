@@ -31,6 +31,21 @@ pub struct Sample {
     /// How many GPUs the reading stands for, in micro-GPUs: 1 000 000 for a whole device, its slice for a MIG
     /// instance, the sum for devices that are equal by construction.
     pub weight: Micro,
+    /// What was read.
+    pub channel: Channel,
+}
+
+/// What a reading is about. Power and memory are not a signal of their own: they tell whether a signal's zero can
+/// be believed, and whether a node may go. They concern every device signal, whatever `signal` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Channel {
+    /// Power draw as a fraction of the board's limit.
+    Power,
+    /// Framebuffer in use as a fraction of the device's memory.
+    Memory,
+    /// The signal itself.
+    #[default]
+    Load,
 }
 
 /// The device of a signal that is one series for the whole pool.
@@ -46,6 +61,7 @@ impl Sample {
             device,
             value: Some(value),
             weight: ONE,
+            channel: Channel::Load,
         }
     }
 
@@ -58,6 +74,7 @@ impl Sample {
             device: POOL,
             value: Some(value),
             weight: ONE,
+            channel: Channel::Load,
         }
     }
 }

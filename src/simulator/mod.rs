@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The simulator: recorded demand in, scorecards out.
+//!
+//! - [`fluid`]: the reference model of a node pool with boot delay.
+//! - [`optimum`]: the clairvoyant least cost of a demand, which every result is judged against.
+//! - [`hpa`]: the Horizontal Pod Autoscaler, exactly.
+//! - [`peers`]: the autoscalers that a policy has to beat, and the loop that drives them.
+//! - [`scorecard`]: one row per autoscaler, all computed by the same code.
+//!
+//! Pure: no files, no clock, no randomness of its own, no logging.
+
+pub mod boot;
+pub mod closed_loop;
+pub mod fault;
+pub mod fluid;
+pub mod hpa;
+pub mod optimum;
+pub mod peers;
+pub mod scorecard;

@@ -1,0 +1,136 @@
+//! One evaluation, from top to bottom.
+
+use super::config::{Config, MAX_SIGNALS};
+use super::evaluation::{Evaluation, Reason, Rule, Trace};
+use super::growth::{self, Context};
+use super::limits;
+use super::memory::{Intent, Memory};
+use super::observation::{Now, Observation};
+use super::windows::Windows;
+use super::wish::{self, Growth, Known, Wish};
+use super::{evidence, shrink};
+
+/// Decides what size the pool should have now.
+///
+/// Total and deterministic: the same arguments give the same evaluation and the same memory, on every machine. It
+/// never fails; what is missing, stale or contradictory gives a hold that says why. In the steady state it
+/// allocates nothing.
+///
+/// Call [`Windows::ingest`] first, with an empty delta if nothing was read; windows that are behind `now` count as
+/// unknown for the time they lack.
+pub fn evaluate(
+    config: &Config,
+    windows: &Windows,
+    observation: &Observation<'_>,
+    memory: &mut Memory,
+    now: Now,
+) -> Evaluation {
+    memory.notice(config, observation, now);
+    let mut trace = Trace::new(now, observation.asked);
+    let missing = growth::missing(config, observation, now);
+    let wish = wish_of(config, windows, observation, memory, missing, now, &mut trace);
+    remember_wish(config, observation, memory, now, &mut trace);
+    let bounds = limits::shape(config, observation, now, &mut trace);
+    let context = Context {
+        config,
+        observation,
+        now,
+        wish,
+        bounds,
+        missing,
+    };
+    if trace.size() > trace.current() {
+        growth::limit(&context, memory, &mut trace);
+    } else if trace.size() < trace.current() {
+        shrink::limit(&context, windows, memory, &mut trace);
+    }
+    guard(&context, &mut trace);
+    trace.decision_mut().unplaced = growth::unplaced(&context, memory, &trace);
+    let evaluation = trace.finish();
+    remember_decision(&evaluation, wish, memory, now);
+    evaluation
+}
+
+/// Evidence of every signal, and the wish they make together.
+fn wish_of(
+    config: &Config,
+    windows: &Windows,
+    observation: &Observation<'_>,
+    memory: &Memory,
+    missing: u32,
+    now: Now,
+    trace: &mut Trace,
+) -> Wish {
+    let supply = trace.current().saturating_sub(missing);
+    let mut reasons = [Reason::WithinTarget; MAX_SIGNALS];
+    for ((index, signal), reason) in config.signals.iter().enumerate().zip(&mut reasons) {
+        let mut evidence = evidence::gather(config, windows, observation, memory, index, now);
+        *reason = wish::sizes(config, signal, observation, supply, &mut evidence);
+        trace.add_signal(evidence);
+    }
+    wish::combine(&reasons, missing, trace)
+}
+
+/// Every tick's wish is a recommendation that shrinking has to respect for a while; an unknown wish recommends the
+/// size as it is.
+fn remember_wish(
+    config: &Config,
+    observation: &Observation<'_>,
+    memory: &mut Memory,
+    now: Now,
+    trace: &mut Trace,
+) {
+    let recommended = trace.size();
+    memory
+        .largest_wishes
+        .keep_largest(now.timer_ms, recommended, config.down.stabilization_ms);
+    if recommended <= observation.asked && observation.asked >= config.min_nodes {
+        // The demand is gone, or was met: a refusal of the platform says nothing about the next demand.
+        memory.capacity = None;
+        if config.up.stabilization_ms > 0 {
+            memory
+                .smallest_wishes
+                .keep_smallest(now.timer_ms, recommended, config.up.stabilization_ms);
+        }
+    }
+    let longest = config
+        .up
+        .policies
+        .iter()
+        .chain(&config.down.policies)
+        .map(|policy| policy.period_ms)
+        .max();
+    memory
+        .resizes
+        .forget_before(now.timer_ms.saturating_sub(longest.unwrap_or(0)));
+}
+
+/// The last check, independent of every rule above: whatever they did, Unknown never ends below the current size,
+/// and nothing ends above the bound.
+fn guard(context: &Context<'_>, trace: &mut Trace) {
+    let current = trace.current();
+    if context.wish.known != Known::All && trace.size() < current {
+        trace.veto(Rule::Guard, i64::from(trace.size()), i64::from(current));
+    }
+    let most = context.bounds.max.max(current);
+    if trace.size() > most {
+        trace.ask(Rule::Guard, most, i64::from(trace.size()), i64::from(most));
+    }
+}
+
+fn remember_decision(evaluation: &Evaluation, wish: Wish, memory: &mut Memory, now: Now) {
+    let decision = &evaluation.decision;
+    let saturated = wish.growth == Growth::Guessed && decision.to > decision.from;
+    if !decision.is_hold() {
+        memory.intent = Some(Intent {
+            from: decision.from,
+            to: decision.to,
+            at_ms: now.timer_ms,
+            saturated,
+        });
+    }
+    let pinned = evaluation.signals().iter().any(|signal| signal.pinned > 0);
+    if !pinned {
+        memory.growths_without_relief = 0;
+    }
+}

@@ -1,0 +1,250 @@
+//! The growth vetoes, in order. Each is a function that looks at one thing and says so in the trace.
+//!
+//! To add a veto: add its name to [`Rule`], write a function of this form, and call it from [`limit`]. The trace
+//! records it even when it lets the growth pass, so status, log, report and `explain` show it without more ado.
+
+use super::config::{Behavior, Config, RateKind, SelectPolicy, Suspend};
+use super::evaluation::{Reason, Rule, Trace};
+use super::limits::{Bounds, since};
+use super::memory::{FOREIGN_WRITES_ALLOWED, Memory};
+use super::observation::{Freeze, Now, Observation, Operation, Pause, Waiting};
+use super::wish::{Growth, Wish};
+
+/// Saturated growths in a row, each of +50 %, after which growth without relief is a fault and not a demand:
+/// eight of them are a factor of 25.
+const GROWTHS_WITHOUT_RELIEF: u32 = 8;
+
+/// How long the breaker stays open.
+pub(super) const BREAKER_MS: i64 = 60 * super::config::MINUTE_MS;
+
+/// What a growth is judged by.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a Config,
+    pub(super) observation: &'a Observation<'a>,
+    pub(super) now: Now,
+    pub(super) wish: Wish,
+    pub(super) bounds: Bounds,
+    /// Nodes asked for that are neither there nor coming.
+    pub(super) missing: u32,
+}
+
+/// Asks every growth veto about the size in the trace, until one stops it.
+pub(super) fn limit(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace); 9] = [
+        brakes,
+        pool_busy,
+        supply,
+        free_capacity,
+        settle,
+        breaker,
+        stabilize,
+        rate,
+        capacity,
+    ];
+    for veto in vetoes {
+        veto(context, memory, trace);
+        if trace.size() <= trace.current() {
+            break;
+        }
+    }
+}
+
+/// Nodes asked for that are neither there nor, by `provisionTimeout`, coming. Evicted nodes are among them.
+pub(super) fn missing(config: &Config, observation: &Observation<'_>, now: Now) -> u32 {
+    let in_time = observation
+        .booting
+        .iter()
+        .filter(|b| now.timer_ms - b.since_ms < config.provision_timeout_ms);
+    let coming: u32 = in_time.map(|booting| booting.nodes).sum();
+    observation
+        .asked
+        .saturating_sub(observation.ready.saturating_add(coming))
+}
+
+/// Growth that this pool cannot give: what the signals need within the bounds, less what works, is coming, or has
+/// just been asked for.
+pub(super) fn unplaced(context: &Context<'_>, memory: &Memory, trace: &Trace) -> u32 {
+    if context.missing == 0 && memory.capacity.is_none() {
+        return 0;
+    }
+    let wanted = context.wish.needs.min(context.bounds.max);
+    wanted.saturating_sub(trace.size().saturating_sub(context.missing))
+}
+
+/// Suspend, freeze and pause, for either direction.
+pub(super) fn stopped(config: &Config, observation: &Observation<'_>, paused: Pause, trace: &mut Trace) {
+    if config.suspend == Suspend::Suspended {
+        trace.veto(Rule::Suspended, 0, 0);
+    } else if observation.freeze == Freeze::On {
+        trace.veto(Rule::Frozen, 0, 0);
+    } else if observation.overrides.pause == Pause::Both || observation.overrides.pause == paused {
+        trace.veto(Rule::Paused, 0, 0);
+    }
+}
+
+fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+    stopped(context.config, context.observation, Pause::ScaleOut, trace);
+    if context.config.up.select == SelectPolicy::Disabled {
+        trace.veto(Rule::Disabled, 0, 0);
+    }
+}
+
+/// One resize at a time, ours or anybody's; and none at all in a pool that is fought over.
+pub(super) fn busy(observation: &Observation<'_>, memory: &Memory, trace: &mut Trace) {
+    if observation.operation != Operation::None {
+        trace.veto(
+            Rule::PoolBusy,
+            i64::from(observation.operation == Operation::Foreign),
+            0,
+        );
+    } else if memory.is_conflicting() {
+        let writes = i64::try_from(memory.foreign_writes.len()).unwrap_or(i64::MAX);
+        trace.veto(
+            Rule::Conflicting,
+            writes,
+            i64::try_from(FOREIGN_WRITES_ALLOWED).unwrap_or(i64::MAX),
+        );
+    }
+}
+
+fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    busy(context.observation, memory, trace);
+}
+
+/// Nodes asked for are supply until `provisionTimeout`. Those that did not come by then are asked for once more;
+/// after that they are `NodesMissing`, and what they were to carry is for the fallback pools.
+fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    let (missing, timeout_ms) = (i64::from(context.missing), context.config.provision_timeout_ms);
+    if missing == 0 {
+        memory.asked_again_at_ms = None;
+        trace.pass(Rule::SupplyInFlight, 0, timeout_ms);
+        return;
+    }
+    match memory.asked_again_at_ms {
+        Some(at_ms) if context.now.timer_ms - at_ms >= timeout_ms => {
+            trace.veto(Rule::NodesMissing, missing, timeout_ms);
+        }
+        Some(_) => trace.veto(Rule::SupplyInFlight, missing, timeout_ms),
+        None => {
+            memory.asked_again_at_ms = Some(context.now.timer_ms);
+            trace.pass(Rule::NodesMissing, missing, timeout_ms);
+        }
+    }
+}
+
+/// GPUs that are schedulable and free cover the growth: what is missing is pods on them, not nodes. Waiting pods
+/// have been placed on those GPUs already, so a growth for pods is not asked again.
+fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+    let Some(free) = context.observation.free_gpus else {
+        return;
+    };
+    if matches!(
+        trace.decision_mut().reason,
+        Reason::PodsWaiting | Reason::Limited(Rule::MinNodes)
+    ) {
+        return;
+    }
+    let some_wait = matches!(context.observation.waiting, Waiting::Pods(waiting) if !waiting.is_empty());
+    let per_node = context.observation.gpus_per_node.max(1);
+    let (current, size) = (trace.current(), trace.size());
+    let covered = if some_wait { 0 } else { free / per_node };
+    let left = (size - current).saturating_sub(covered);
+    trace.ask(
+        Rule::FreeCapacity,
+        current + left,
+        i64::from(free),
+        i64::from((size - current) * per_node),
+    );
+}
+
+/// A guess is not repeated before the last one had time to show. Demand that was measured needs no settling: it is
+/// compared with all that was asked for, so it cannot be answered twice.
+fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    if context.wish.growth == Growth::Measured {
+        return;
+    }
+    let waited_ms = since(memory.arrived_at_ms, context.now);
+    if waited_ms < context.config.settle_ms {
+        trace.veto(Rule::Settle, waited_ms, context.config.settle_ms);
+    } else {
+        trace.pass(Rule::Settle, waited_ms, context.config.settle_ms);
+    }
+}
+
+/// Growth that brings no relief, again and again, is a fault: a metric stuck at 100 %, or work that does not
+/// spread.
+fn breaker(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    if context.wish.growth == Growth::Measured && memory.breaker_until_ms.is_none() {
+        return;
+    }
+    let growths = memory.growths_without_relief;
+    if growths >= GROWTHS_WITHOUT_RELIEF && memory.breaker_until_ms.is_none() {
+        memory.breaker_until_ms = Some(context.now.timer_ms.saturating_add(BREAKER_MS));
+    }
+    if memory.breaker_until_ms.is_some() {
+        trace.veto(
+            Rule::NoRelief,
+            i64::from(growths),
+            i64::from(GROWTHS_WITHOUT_RELIEF),
+        );
+    } else {
+        trace.pass(
+            Rule::NoRelief,
+            i64::from(growths),
+            i64::from(GROWTHS_WITHOUT_RELIEF),
+        );
+    }
+}
+
+/// The smallest wish of the growing window, as the HPA does.
+fn stabilize(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    let window_ms = context.config.up.stabilization_ms;
+    if window_ms > 0 {
+        let smallest = memory
+            .smallest_wishes
+            .keep_smallest(context.now.timer_ms, trace.size(), window_ms);
+        let size = smallest.max(trace.current());
+        trace.ask(Rule::Stabilized, size, i64::from(smallest), window_ms);
+    }
+}
+
+fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    let allowed = largest(&context.config.up, memory, context.now, trace.current());
+    let size = trace.size().min(allowed.max(trace.current()));
+    trace.ask(
+        Rule::RateLimited,
+        size,
+        i64::from(allowed),
+        i64::from(trace.size()),
+    );
+}
+
+/// Largest size that the rate policies allow: `base + v`, or ⌈base × (1 + v %)⌉, with the size at the start of the
+/// period as base (Kubernetes, `podautoscaler/horizontal.go`, `calculateScaleUpLimit`).
+fn largest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 {
+    let limits = behavior.policies.iter().map(|policy| {
+        let (added, removed) = memory.resizes.within(now.timer_ms, policy.period_ms);
+        let base = (i64::from(current) - added + removed).max(0);
+        let value = i64::from(policy.value);
+        let limit = match policy.kind {
+            RateKind::Nodes => base + value,
+            RateKind::Percent => {
+                (base * (100 + value)).div_euclid(100) + i64::from(base * (100 + value) % 100 > 0)
+            }
+        };
+        u32::try_from(limit).unwrap_or(u32::MAX)
+    });
+    match behavior.select {
+        SelectPolicy::Max => limits.max(),
+        SelectPolicy::Min => limits.min(),
+        SelectPolicy::Disabled => Some(current),
+    }
+    .unwrap_or(u32::MAX)
+}
+
+/// The platform said it has no capacity: asking again before it can have some only costs throttling budget.
+fn capacity(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+    if let Some((_, until_ms)) = memory.capacity {
+        trace.veto(Rule::CapacityMemory, until_ms - context.now.timer_ms, 0);
+    }
+}

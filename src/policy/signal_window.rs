@@ -1,0 +1,654 @@
+//! One signal's devices, merged into one step function.
+//!
+//! Each device keeps its recent readings. Readings of all devices are merged in time order into the signal's
+//! [`Series`], together with two kinds of events that no sample announces: a reading that *expires*, because a
+//! sample speaks for its device only for the hold limit H, and a device that *becomes expected*, because its node
+//! has been Ready for the warm-up.
+//!
+//! The rules, for every instant t:
+//!
+//! - A device is **known** at t when its newest reading is valid: a sample at s is valid on [s, min(next, s + H)).
+//!   A reading without a value ends the one before it.
+//! - A device is **expected** at t when it is in the inventory and its node was Ready for the warm-up by t.
+//! - A known device counts with its reading whether or not it is expected yet; an expected device that is not
+//!   known is *missing*, and counts as idle in [`Level::low`] and as busy in [`Level::high`].
+//! - A device that is not in the inventory is a ghost of a node that left, an unhealthy one a liar: neither counts.
+//! - The level is covered when known ÷ (known + missing) is at least the least coverage.
+//! - Zero utilization with power above the idle baseline is a lying metric: that device is not known.
+//!
+//! Late samples are welcome: the merge is rewound to the earliest of them and run again, so the series is always
+//! what it would be if the samples had come in order. The same rewind rebuilds everything when the inventory
+//! changes. That is why a window which slid and one which was refetched agree to the bit.
+
+use std::collections::VecDeque;
+
+use super::config::{Across, Config, Micro, Millis, ONE, Signal, SignalSource};
+use super::sample::{Channel, DeviceId, NodeId, POOL, Sample};
+use super::window::{Covered, Level, Series, Thresholds, Totals};
+use super::windows::{Device, Health, Ingested};
+
+/// Utilization up to which a device counts as reading zero, for the lying-metric check.
+const READS_ZERO: Micro = 10_000;
+
+/// Share of the board's power limit above which a device is not idle. An idle A100 draws about 50 W of 300 W
+/// (PCIe) or 400 W (SXM); a third of the limit needs work.
+const WORKING_POWER: Micro = 330_000;
+
+/// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
+const IDLE: Micro = 20_000;
+
+/// Cursor numbers of the windows that a signal is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    Demand = 0,
+    Up = 1,
+    Down = 2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reading {
+    at_ms: Millis,
+    value: Option<Micro>,
+    weight: Micro,
+    channel: Channel,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    node: NodeId,
+    weight: Micro,
+    from_ms: Millis,
+    health: Health,
+}
+
+/// One device: its readings, and its state at the frontier of the merge.
+#[derive(Debug, Clone)]
+struct Track {
+    id: DeviceId,
+    expected: Option<Expected>,
+    readings: VecDeque<Reading>,
+    load: State,
+    power: State,
+    counted: Counted,
+    /// Last time the device was seen busy, for the choice of idle nodes.
+    busy_at_ms: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct State {
+    value: Option<Micro>,
+    weight: Micro,
+    until_ms: Millis,
+}
+
+/// What a device adds to the running sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counted {
+    known: Micro,
+    busy: Micro,
+    missing: Micro,
+    pinned: Micro,
+    value: Micro,
+}
+
+/// A signal's devices and the step function they make.
+#[derive(Debug, Clone)]
+pub(super) struct SignalWindow {
+    across: Across,
+    /// Whether membership comes from the inventory; a pool-wide series has none.
+    membership: Membership,
+    pinned_at: Micro,
+    hold_ms: Millis,
+    warm_up_ms: Millis,
+    horizon_ms: Millis,
+    min_coverage: Micro,
+    tracks: Vec<Track>,
+    sums: Counted,
+    series: Series,
+    /// Every event up to here is in the series.
+    frontier_ms: Millis,
+    /// No expiry and no expectation happens before this.
+    next_event_ms: Millis,
+    newest_ms: Option<Millis>,
+    read_until_ms: Millis,
+    queue: Vec<(Millis, usize, Reading)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    Inventory,
+    Series,
+}
+
+impl SignalWindow {
+    pub(super) fn new(config: &Config, signal: &Signal) -> Self {
+        let quality = &config.data_quality;
+        let hold_ms = quality.hold_limit_ms();
+        let window = |rule: &Option<super::config::Rule>| rule.map_or(0, |rule| rule.window_ms);
+        let (demand, up, down) = (signal.demand_window_ms, window(&signal.up), window(&signal.down));
+        let longest = demand.max(up).max(down).max(quality.idle_window_ms);
+        Self {
+            across: signal.across,
+            membership: match signal.source {
+                SignalSource::Device(_) => Membership::Inventory,
+                _ => Membership::Series,
+            },
+            pinned_at: config.saturation.pinned_at,
+            hold_ms,
+            warm_up_ms: quality.warm_up_ms,
+            horizon_ms: longest + 2 * hold_ms,
+            min_coverage: quality.min_coverage,
+            tracks: match signal.source {
+                SignalSource::Series(_) => vec![Track::of_pool()],
+                _ => Vec::new(),
+            },
+            sums: Counted::default(),
+            series: Series::new(
+                Thresholds {
+                    above: signal.up.map_or(Micro::MAX, |rule| rule.threshold),
+                    below: signal.down.map_or(Micro::MIN, |rule| rule.threshold),
+                },
+                [demand, up, down],
+                hold_ms,
+            ),
+            frontier_ms: Millis::MIN,
+            next_event_ms: Millis::MAX,
+            newest_ms: None,
+            read_until_ms: Millis::MIN,
+            queue: Vec::new(),
+        }
+    }
+
+    /// Whether the signal is read per device.
+    pub(super) fn has_devices(&self) -> bool {
+        self.membership == Membership::Inventory
+    }
+
+    /// Whether a pool-wide series has nothing to say at `now_ms`: no reading yet, or its last one has expired. A
+    /// zero counts as old after half its time, so that zeros which stand for an absent series follow each other
+    /// without a gap.
+    pub(super) fn is_silent(&self, now_ms: Millis) -> bool {
+        let speaks = |track: &Track| {
+            track.readings.back().is_some_and(|last| {
+                let speaks_for_ms = if last.value == Some(0) {
+                    self.hold_ms / 2
+                } else {
+                    self.hold_ms
+                };
+                last.value.is_some() && last.at_ms.saturating_add(speaks_for_ms) > now_ms
+            })
+        };
+        self.membership == Membership::Series && !self.tracks.iter().any(speaks)
+    }
+
+    /// Source time of the last read: nothing later is known.
+    pub(super) fn read_until_ms(&self) -> Millis {
+        self.read_until_ms
+    }
+
+    /// Time of the newest sample with a value.
+    pub(super) fn newest_ms(&self) -> Option<Millis> {
+        self.newest_ms
+    }
+
+    /// The integrals of the window of `edge` that ends at `to_ms`.
+    pub(super) fn span(&self, edge: Edge, from_ms: Millis, to_ms: Millis) -> Totals {
+        self.series.span(edge as usize, from_ms, to_ms)
+    }
+
+    /// Whether the window of `edge` that begins at `from_ms` is a whole one: something was known at its left edge,
+    /// or within one hold limit before it (a gap that slides over the edge is no missing history). Looking back
+    /// no further makes the answer the same for a window that slid there and one that was fetched anew.
+    pub(super) fn has_history(&self, edge: Edge, from_ms: Millis) -> bool {
+        let covered_at_edge = self
+            .series
+            .level_at(edge as usize, from_ms)
+            .is_some_and(|level| level.covered == Covered::Yes);
+        covered_at_edge
+            || self
+                .series
+                .span(edge as usize, from_ms.saturating_sub(self.hold_ms), from_ms)
+                .covered_ms
+                > 0
+    }
+
+    /// Takes one reading in; [`SignalWindow::settle`] merges it.
+    pub(super) fn take(&mut self, sample: &Sample, now_ms: Millis, counts: &mut Ingested) {
+        if sample.at_ms > now_ms {
+            counts.future += 1;
+            return;
+        }
+        if sample.at_ms < now_ms - self.horizon_ms {
+            counts.old += 1;
+            return;
+        }
+        let index = self.track_of(sample.device);
+        let reading = Reading {
+            at_ms: sample.at_ms,
+            value: sample.value,
+            weight: sample.weight,
+            channel: sample.channel,
+        };
+        match self.tracks[index].insert(reading) {
+            Inserted::Same => counts.duplicate += 1,
+            Inserted::Changed => {
+                counts.taken += 1;
+                self.queue.push((reading.at_ms, index, reading));
+            }
+        }
+        if sample.channel == Channel::Load && sample.value.is_some() {
+            self.newest_ms = self.newest_ms.max(Some(sample.at_ms));
+        }
+    }
+
+    /// Brings the series up to `now_ms` with everything taken since the last call.
+    pub(super) fn settle(&mut self, now_ms: Millis, counts: &mut Ingested) {
+        match self.queue.iter().map(|entry| entry.0).min() {
+            Some(earliest) if earliest < self.frontier_ms => {
+                counts.late += 1;
+                self.rewind(earliest);
+            }
+            _ => {}
+        }
+        let mut queue = std::mem::take(&mut self.queue);
+        if queue.len() > 1 {
+            queue.sort_unstable_by_key(|&(at_ms, index, reading)| (at_ms, index, reading.channel));
+        }
+        for &(at_ms, index, reading) in &queue {
+            self.advance(at_ms);
+            self.apply(index, &reading);
+        }
+        queue.clear();
+        self.queue = queue;
+        self.advance(now_ms);
+        self.read_until_ms = now_ms;
+        self.series.slide(now_ms);
+        let oldest = now_ms - self.horizon_ms;
+        for track in &mut self.tracks {
+            track.forget_before(oldest);
+        }
+        if self.membership == Membership::Inventory {
+            self.tracks
+                .retain(|track| track.expected.is_some() || !track.readings.is_empty());
+        }
+    }
+
+    /// Replaces the inventory. Devices that left take their history with them: what a window says is what the
+    /// devices that are in the pool now did.
+    pub(super) fn set_inventory(&mut self, devices: &[Device]) {
+        if self.membership == Membership::Series {
+            return;
+        }
+        let mut changed = false;
+        for track in &mut self.tracks {
+            if devices
+                .binary_search_by_key(&track.id, |device| device.id)
+                .is_err()
+            {
+                changed |= track.expected.take().is_some();
+            }
+        }
+        for device in devices {
+            let index = self.track_of(device.id);
+            let expected = Expected {
+                node: device.node,
+                weight: device.weight,
+                from_ms: device.ready_since_ms.saturating_add(self.warm_up_ms),
+                health: device.health,
+            };
+            let known = self.tracks[index].expected;
+            let same = known
+                .is_some_and(|known| known.from_ms == expected.from_ms && known.health == expected.health);
+            let heavier = known.is_none_or(|known| known.weight != expected.weight);
+            // A group of equal devices that reports may change its weight: its samples say so themselves.
+            changed |= !same || (heavier && self.tracks[index].load.value.is_none());
+            self.tracks[index].expected = Some(expected);
+        }
+        if changed {
+            self.rewind(Millis::MIN);
+        }
+    }
+
+    /// Whether every device of `node` is known and has been idle since `since_ms`.
+    pub(super) fn node_idle_since(&self, node: NodeId, since_ms: Millis) -> bool {
+        let mut devices = 0;
+        for track in self
+            .tracks
+            .iter()
+            .filter(|track| track.expected.is_some_and(|e| e.node == node))
+        {
+            devices += 1;
+            if !track.idle_since(since_ms, self.hold_ms) {
+                return false;
+            }
+        }
+        devices > 0
+    }
+
+    /// Whether every device in the inventory is known and has been idle since `since_ms`.
+    pub(super) fn all_idle_since(&self, since_ms: Millis) -> bool {
+        let mut expected = self
+            .tracks
+            .iter()
+            .filter(|track| track.expected.is_some())
+            .peekable();
+        expected.peek().is_some() && expected.all(|track| track.idle_since(since_ms, self.hold_ms))
+    }
+
+    fn track_of(&mut self, id: DeviceId) -> usize {
+        match self.tracks.binary_search_by_key(&id, |track| track.id) {
+            Ok(index) => index,
+            Err(index) => {
+                self.tracks.insert(index, Track::new(id));
+                // Queued entries name tracks by index, and those after the new one moved.
+                for entry in self.queue.iter_mut().filter(|entry| entry.1 >= index) {
+                    entry.1 += 1;
+                }
+                index
+            }
+        }
+    }
+
+    /// Lets expiries and expectations up to `to_ms` happen.
+    fn advance(&mut self, to_ms: Millis) {
+        while self.next_event_ms <= to_ms {
+            let at_ms = self.next_event_ms;
+            let was = self.sums;
+            for index in 0..self.tracks.len() {
+                self.tracks[index].expire(at_ms);
+                self.recount(index, at_ms);
+            }
+            // The bound may have been that of a reading since replaced: then nothing happened.
+            if self.sums != was {
+                self.emit(at_ms);
+            }
+            self.next_event_ms = self
+                .tracks
+                .iter()
+                .map(|track| track.next_event_after(at_ms))
+                .min()
+                .unwrap_or(Millis::MAX);
+        }
+    }
+
+    fn apply(&mut self, index: usize, reading: &Reading) {
+        let hold_ms = self.hold_ms;
+        let track = &mut self.tracks[index];
+        track.set(reading, hold_ms);
+        let next = track.next_event_after(reading.at_ms);
+        self.next_event_ms = self.next_event_ms.min(next);
+        self.recount(index, reading.at_ms);
+        self.emit(reading.at_ms);
+    }
+
+    fn recount(&mut self, index: usize, at_ms: Millis) {
+        let counted = self.tracks[index].count(self.membership, self.pinned_at, at_ms);
+        let was = std::mem::replace(&mut self.tracks[index].counted, counted);
+        self.sums.known += counted.known - was.known;
+        self.sums.busy += counted.busy - was.busy;
+        self.sums.missing += counted.missing - was.missing;
+        self.sums.pinned += counted.pinned - was.pinned;
+    }
+
+    fn emit(&mut self, at_ms: Millis) {
+        let level = self.level_of_sums();
+        self.series.push(at_ms, level);
+        self.frontier_ms = self.frontier_ms.max(at_ms);
+    }
+
+    fn level_of_sums(&self) -> Level {
+        let Counted {
+            known,
+            busy,
+            missing,
+            pinned,
+            ..
+        } = self.sums;
+        let expected = known + missing;
+        if known <= 0 || scaled(known, ONE, expected) < self.min_coverage {
+            return Level::default();
+        }
+        let (low, high) = match (self.membership, self.across) {
+            (Membership::Series, _) => (busy, busy),
+            (_, Across::Mean) => (
+                scaled(busy, ONE, expected),
+                scaled_up(busy + missing, ONE, expected),
+            ),
+            (_, Across::Max) => {
+                let max = self
+                    .tracks
+                    .iter()
+                    .filter(|t| t.counted.known > 0)
+                    .map(|t| t.counted.value)
+                    .max();
+                let max = max.unwrap_or(0);
+                (max, if missing > 0 { ONE.max(max) } else { max })
+            }
+        };
+        Level {
+            covered: Covered::Yes,
+            low,
+            high,
+            busy,
+            missing,
+            pinned,
+        }
+    }
+
+    /// Undoes the merge from `from_ms` on and queues every reading since then again.
+    fn rewind(&mut self, from_ms: Millis) {
+        self.series.truncate(from_ms);
+        self.queue.clear();
+        self.sums = Counted::default();
+        let hold_ms = self.hold_ms;
+        // State just before `from_ms`; the merge itself starts at its first event.
+        let before_ms = from_ms.saturating_sub(1);
+        for index in 0..self.tracks.len() {
+            let track = &mut self.tracks[index];
+            (track.load, track.power, track.counted) = Default::default();
+            for at in 0..track.readings.len() {
+                let reading = track.readings[at];
+                if reading.at_ms < from_ms {
+                    track.set(&reading, hold_ms);
+                } else {
+                    self.queue.push((reading.at_ms, index, reading));
+                }
+            }
+            track.expire(before_ms);
+            self.recount(index, before_ms);
+        }
+        self.frontier_ms = self.series.last().map_or(Millis::MIN, |(start, _)| start);
+        self.next_event_ms = self
+            .tracks
+            .iter()
+            .map(|track| track.next_event_after(before_ms))
+            .min()
+            .unwrap_or(Millis::MAX);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inserted {
+    Changed,
+    Same,
+}
+
+impl Track {
+    fn new(id: DeviceId) -> Self {
+        Self {
+            id,
+            expected: None,
+            readings: VecDeque::new(),
+            load: State::default(),
+            power: State::default(),
+            counted: Counted::default(),
+            busy_at_ms: None,
+        }
+    }
+
+    fn of_pool() -> Self {
+        Self::new(POOL)
+    }
+
+    /// Puts a reading where its time belongs. Two readings of one instant reduce by max: time-slicing and
+    /// redundant servers show one device several times.
+    fn insert(&mut self, reading: Reading) -> Inserted {
+        let newest = self.readings.back().map(|last| (last.at_ms, last.channel));
+        if newest.is_none_or(|newest| newest < (reading.at_ms, reading.channel)) {
+            self.readings.push_back(reading);
+            return Inserted::Changed;
+        }
+        let place = self
+            .readings
+            .partition_point(|r| (r.at_ms, r.channel) < (reading.at_ms, reading.channel));
+        match self.readings.get_mut(place) {
+            Some(same) if same.at_ms == reading.at_ms && same.channel == reading.channel => {
+                if reading.value <= same.value {
+                    return Inserted::Same;
+                }
+                same.value = reading.value;
+            }
+            _ => self.readings.insert(place, reading),
+        }
+        Inserted::Changed
+    }
+
+    fn forget_before(&mut self, oldest_ms: Millis) {
+        while self
+            .readings
+            .front()
+            .is_some_and(|reading| reading.at_ms < oldest_ms)
+        {
+            self.readings.pop_front();
+        }
+    }
+
+    fn set(&mut self, reading: &Reading, hold_ms: Millis) {
+        let state = State {
+            value: reading.value,
+            weight: reading.weight,
+            until_ms: reading.at_ms.saturating_add(hold_ms),
+        };
+        match reading.channel {
+            Channel::Load => {
+                self.load = state;
+                if reading.value.is_some_and(|value| value > IDLE) {
+                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
+                }
+            }
+            Channel::Power => self.power = state,
+            // Memory that is held protects the node, not the pool.
+            Channel::Memory => {
+                if reading.value.is_some_and(|value| value > IDLE) {
+                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, at_ms: Millis) {
+        for state in [&mut self.load, &mut self.power] {
+            if state.until_ms <= at_ms {
+                state.value = None;
+            }
+        }
+    }
+
+    fn next_event_after(&self, at_ms: Millis) -> Millis {
+        let expiry = |state: &State| state.value.map_or(Millis::MAX, |_| state.until_ms);
+        let expected = self.expected.map_or(Millis::MAX, |expected| expected.from_ms);
+        let expected = if expected > at_ms { expected } else { Millis::MAX };
+        expiry(&self.load).min(expiry(&self.power)).min(expected)
+    }
+
+    fn count(&self, membership: Membership, pinned_at: Micro, at_ms: Millis) -> Counted {
+        let expected = match (membership, self.expected) {
+            (Membership::Series, _) => None,
+            (Membership::Inventory, Some(expected)) if expected.health == Health::Healthy => Some(expected),
+            // A ghost, or a device that the platform calls broken.
+            (Membership::Inventory, _) => return Counted::default(),
+        };
+        match self.load.value {
+            Some(value) if !self.lies(value) => Counted {
+                known: self.load.weight,
+                busy: match membership {
+                    Membership::Series => value,
+                    Membership::Inventory => scaled(value, self.load.weight, ONE),
+                },
+                missing: 0,
+                pinned: if membership == Membership::Inventory && value >= pinned_at {
+                    self.load.weight
+                } else {
+                    0
+                },
+                value,
+            },
+            _ => Counted {
+                missing: expected
+                    .filter(|e| e.from_ms <= at_ms)
+                    .map_or(0, |expected| expected.weight),
+                ..Counted::default()
+            },
+        }
+    }
+
+    /// Zero utilization while the board draws more than an idle one does.
+    fn lies(&self, value: Micro) -> bool {
+        value <= READS_ZERO && self.power.value.is_some_and(|power| power > WORKING_POWER)
+    }
+
+    /// Known without a gap longer than the hold limit since `since_ms`, and never busy.
+    fn idle_since(&self, since_ms: Millis, hold_ms: Millis) -> bool {
+        if self
+            .busy_at_ms
+            .is_some_and(|busy| busy.saturating_add(hold_ms) > since_ms)
+        {
+            return false;
+        }
+        if self
+            .load
+            .value
+            .is_none_or(|value| value > IDLE || self.lies(value))
+        {
+            return false;
+        }
+        let mut known_until = None;
+        for reading in self
+            .readings
+            .iter()
+            .filter(|reading| reading.channel == Channel::Load)
+        {
+            let reaches = reading.value.map(|_| reading.at_ms.saturating_add(hold_ms));
+            match known_until {
+                None if reading.at_ms > since_ms => return false,
+                Some(until) if reading.at_ms > since_ms && until < reading.at_ms => return false,
+                _ => {}
+            }
+            known_until = reaches.or(Some(reading.at_ms));
+        }
+        known_until.is_some()
+    }
+}
+
+/// `value × numerator ÷ denominator`, rounded down; 0 for an empty denominator.
+pub(super) fn scaled(value: Micro, numerator: Micro, denominator: Micro) -> Micro {
+    match value.checked_mul(numerator) {
+        Some(product) if denominator > 0 => product / denominator,
+        _ if denominator <= 0 => 0,
+        _ => {
+            let product = i128::from(value) * i128::from(numerator) / i128::from(denominator);
+            Micro::try_from(product).unwrap_or(if product > 0 { Micro::MAX } else { Micro::MIN })
+        }
+    }
+}
+
+/// `value × numerator ÷ denominator`, rounded up, for bounds that must not be understated.
+pub(super) fn scaled_up(value: Micro, numerator: Micro, denominator: Micro) -> Micro {
+    let down = scaled(value, numerator, denominator);
+    let exact = i128::from(down) * i128::from(denominator) == i128::from(value) * i128::from(numerator);
+    if exact || denominator <= 0 {
+        down
+    } else {
+        down.saturating_add(1)
+    }
+}

@@ -1,0 +1,228 @@
+//! The sliding windows of all signals, and what is fed to them.
+//!
+//! [`Windows`] are never persisted: after a start they are fetched again from the source and are bit-identical to
+//! those that slid there (see [`super::signal_window`] for why). Feeding them costs O(new samples), whatever the
+//! window length.
+
+use super::config::{Config, Micro, Millis, ONE, SignalSource};
+use super::sample::{Channel, DeviceId, NodeId, POOL, Sample};
+use super::signal_window::SignalWindow;
+
+/// One device of the pool, from the node inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// Who it is.
+    pub id: DeviceId,
+    /// The node it is in.
+    pub node: NodeId,
+    /// How many GPUs it stands for, in micro-GPUs.
+    pub weight: Micro,
+    /// Since when its node is Ready, on the source's clock.
+    pub ready_since_ms: Millis,
+    /// Whether its readings count.
+    pub health: Health,
+}
+
+impl Device {
+    /// A healthy, whole GPU.
+    #[must_use]
+    pub fn new(id: DeviceId, node: NodeId, ready_since_ms: Millis) -> Self {
+        Self {
+            id,
+            node,
+            weight: ONE,
+            ready_since_ms,
+            health: Health::Healthy,
+        }
+    }
+}
+
+/// Whether a device's readings count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// They do.
+    #[default]
+    Healthy,
+    /// Its node carries a GPU condition, or it reported a new hardware XID: neither load nor capacity.
+    Unhealthy,
+}
+
+/// XIDs that are the application's fault and say nothing about the hardware (NVIDIA's XID catalogue): 13 graphics
+/// engine exception, 31 memory page fault, 43 channel stopped by the application, 45 preemptive cleanup.
+pub const APPLICATION_XIDS: [u32; 4] = [13, 31, 43, 45];
+
+/// XIDs that are taken for a hardware fault: 48 double-bit ECC, 63 and 64 row remapping, 74 `NVLink`, 79 fallen off
+/// the bus, 92 high single-bit rate, 94 and 95 contained and uncontained ECC.
+pub const HARDWARE_XIDS: [u32; 8] = [48, 63, 64, 74, 79, 92, 94, 95];
+
+/// The health that a newly seen XID gives a device. The gauge keeps the last code for ever, so only a change
+/// counts: `before` is the code of the previous reading.
+#[must_use]
+pub fn health_after_xid(before: Option<u32>, now: u32) -> Health {
+    if before != Some(now) && HARDWARE_XIDS.contains(&now) {
+        Health::Unhealthy
+    } else {
+        Health::Healthy
+    }
+}
+
+/// How the last read of a signal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadStatus {
+    /// A whole answer, which may hold no series.
+    #[default]
+    Answered,
+    /// An answer with warnings, or one that says it is partial.
+    Partial,
+    /// No answer. What was known ages.
+    Failed,
+}
+
+/// New data since the last call.
+#[derive(Debug, Clone, Copy)]
+pub struct Delta<'a> {
+    /// Source time of the read: nothing later is known yet.
+    pub now_ms: Millis,
+    /// Samples in any order; overlap with earlier deltas is fine.
+    pub samples: &'a [Sample],
+    /// The devices of the pool, sorted by id, when they may have changed.
+    pub inventory: Option<&'a [Device]>,
+    /// How each signal's read ended, in the order of the policy's signals; missing entries were answered.
+    pub reads: &'a [ReadStatus],
+}
+
+/// What became of the samples of a delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ingested {
+    /// New readings.
+    pub taken: u32,
+    /// Readings already known.
+    pub duplicate: u32,
+    /// Times the merge was rewound for a late reading.
+    pub late: u32,
+    /// Readings from after the read: the source's clock or ours is wrong.
+    pub future: u32,
+    /// Readings older than any window.
+    pub old: u32,
+    /// Readings of a signal that the policy does not have.
+    pub unknown: u32,
+}
+
+/// The sliding windows of a policy.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    pub(super) signals: Vec<Option<SignalWindow>>,
+    pub(super) reads: Vec<ReadStatus>,
+    absent_is_zero: Vec<bool>,
+    now_ms: Millis,
+}
+
+impl Windows {
+    /// Empty windows for the signals of `config`.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let window = |signal: &super::config::Signal| match signal.source {
+            SignalSource::GpuRequests => None,
+            _ => Some(SignalWindow::new(config, signal)),
+        };
+        Self {
+            signals: config.signals.iter().map(window).collect(),
+            reads: vec![ReadStatus::Answered; config.signals.len()],
+            absent_is_zero: config
+                .signals
+                .iter()
+                .map(|s| s.absent == super::config::Absent::Zero)
+                .collect(),
+            now_ms: Millis::MIN,
+        }
+    }
+
+    /// Source time of the last read.
+    #[must_use]
+    pub fn now_ms(&self) -> Millis {
+        self.now_ms
+    }
+
+    /// Slides the windows to `delta.now_ms` and takes the new samples in, in O(new samples).
+    pub fn ingest(&mut self, delta: &Delta<'_>) -> Ingested {
+        let mut counts = Ingested::default();
+        // A source clock that steps back does not take back what was read.
+        self.now_ms = self.now_ms.max(delta.now_ms);
+        for (index, read) in self.reads.iter_mut().enumerate() {
+            *read = delta.reads.get(index).copied().unwrap_or_default();
+        }
+        if let Some(devices) = delta.inventory {
+            for signal in self.signals.iter_mut().flatten() {
+                signal.set_inventory(devices);
+            }
+        }
+        for sample in delta.samples {
+            self.take(sample, &mut counts);
+        }
+        self.fill_absent(&mut counts);
+        for signal in self.signals.iter_mut().flatten() {
+            signal.settle(self.now_ms, &mut counts);
+        }
+        counts
+    }
+
+    fn take(&mut self, sample: &Sample, counts: &mut Ingested) {
+        let now_ms = self.now_ms;
+        if sample.channel != Channel::Load {
+            for signal in self
+                .signals
+                .iter_mut()
+                .flatten()
+                .filter(|_| sample.device != POOL)
+            {
+                signal.take(sample, now_ms, counts);
+            }
+            return;
+        }
+        match self.signals.get_mut(usize::from(sample.signal)) {
+            Some(Some(signal)) => signal.take(sample, now_ms, counts),
+            _ => counts.unknown += 1,
+        }
+    }
+
+    /// `absent: Zero`: while the source answers, a series that is not there is a zero.
+    fn fill_absent(&mut self, counts: &mut Ingested) {
+        for (index, signal) in self.signals.iter_mut().enumerate() {
+            let Some(signal) = signal else { continue };
+            let answered = self.reads[index] == ReadStatus::Answered;
+            if self.absent_is_zero[index] && answered && signal.is_silent(self.now_ms) {
+                let zero = Sample::of_pool(u16::try_from(index).unwrap_or(u16::MAX), self.now_ms, 0);
+                signal.take(&zero, self.now_ms, counts);
+            }
+        }
+    }
+
+    /// Whether every device of `node` was known and idle, by every device signal, since `since_ms`.
+    #[must_use]
+    pub fn node_idle_since(&self, node: NodeId, since_ms: Millis) -> bool {
+        self.device_signals(|signal| signal.node_idle_since(node, since_ms))
+    }
+
+    /// Whether every device was known and idle, by every device signal, since `since_ms`.
+    #[must_use]
+    pub fn all_idle_since(&self, since_ms: Millis) -> bool {
+        self.device_signals(|signal| signal.all_idle_since(since_ms))
+    }
+
+    /// A signal without devices does not know about nodes; a policy without device signals knows nothing of them.
+    fn device_signals(&self, mut idle: impl FnMut(&SignalWindow) -> bool) -> bool {
+        let mut any = false;
+        for signal in self
+            .signals
+            .iter()
+            .flatten()
+            .filter(|signal| signal.has_devices())
+        {
+            any = true;
+            if !idle(signal) {
+                return false;
+            }
+        }
+        any
+    }
+}
