@@ -4,14 +4,17 @@
 //! for the loop. The traced loop stands beside the untraced one, and both must decide alike.
 
 #![allow(missing_docs, reason = "criterion's macros make public items without docs")]
-#![allow(clippy::unwrap_used, reason = "a bench that cannot read its data has nothing to measure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that cannot read its data has nothing to measure"
+)]
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gpuscale::policy::config::{
-    Absent, Across, Behavior, Config, DataQuality, MINUTE_MS, Replace, Rule, Saturation, ScaleIn, SelectPolicy,
-    Signal, SignalSource, Statistic, Strategy, Suspend, VictimPolicy, Workload,
+    Absent, Across, Behavior, Config, DataQuality, MINUTE_MS, Replace, Rule, Saturation, ScaleIn,
+    SelectPolicy, Signal, SignalSource, Statistic, Strategy, Suspend, VictimPolicy, Workload,
 };
 use gpuscale::policy::dcgm::DcgmMetric;
 use gpuscale::policy::window::{Covered, Level, Series, Thresholds};
@@ -27,28 +30,50 @@ fn windows(criterion: &mut Criterion) {
     const SAMPLES: i64 = 1_000_000;
     let values: Vec<i64> = (0..SAMPLES).map(|i| (i * 7_919) % 1_000_001).collect();
     let mut group = criterion.benchmark_group("window");
-    group.throughput(Throughput::Elements(SAMPLES.unsigned_abs())).sample_size(20);
-    for (name, statistic) in
-        [("mean", Statistic::Mean), ("hold", Statistic::Hold), ("quantile", Statistic::Quantile(950_000))]
-    {
+    group
+        .throughput(Throughput::Elements(SAMPLES.unsigned_abs()))
+        .sample_size(20);
+    for (name, statistic) in [
+        ("mean", Statistic::Mean),
+        ("hold", Statistic::Hold),
+        ("quantile", Statistic::Quantile(950_000)),
+    ] {
         for minutes in [1, 10, 60, 600] {
-            let rule = Rule { threshold: 800_000, window_ms: minutes * MINUTE_MS, statistic };
-            group.bench_with_input(BenchmarkId::new(name, format!("{minutes}m")), &rule, |bencher, rule| {
-                bencher.iter(|| samples_into(rule, &values));
-            });
+            let rule = Rule {
+                threshold: 800_000,
+                window_ms: minutes * MINUTE_MS,
+                statistic,
+            };
+            group.bench_with_input(
+                BenchmarkId::new(name, format!("{minutes}m")),
+                &rule,
+                |bencher, rule| {
+                    bencher.iter(|| samples_into(rule, &values));
+                },
+            );
         }
     }
     group.finish();
 }
 
 fn samples_into(rule: &Rule, values: &[i64]) -> u32 {
-    let thresholds = Thresholds { above: rule.threshold, below: i64::MIN };
+    let thresholds = Thresholds {
+        above: rule.threshold,
+        below: i64::MIN,
+    };
     let mut series = Series::new(thresholds, [0, rule.window_ms, 0], 0);
     let mut met = 0;
     let mut now_ms = 0;
     for &value in values {
         now_ms += SCRAPE_MS;
-        let level = Level { covered: Covered::Yes, low: value, high: value, busy: value, missing: 0, pinned: 0 };
+        let level = Level {
+            covered: Covered::Yes,
+            low: value,
+            high: value,
+            busy: value,
+            missing: 0,
+            pinned: 0,
+        };
         series.push(now_ms, level);
         series.slide(now_ms);
         met += u32::from(series.span(1, now_ms - rule.window_ms, now_ms).satisfies_up(rule) == Some(true));
@@ -73,7 +98,9 @@ fn closed_loop(criterion: &mut Criterion) {
         seed: 0,
     };
     let mut group = criterion.benchmark_group("closed_loop");
-    group.throughput(Throughput::Elements(demand.values().len() as u64)).sample_size(20);
+    group
+        .throughput(Throughput::Elements(demand.values().len() as u64))
+        .sample_size(20);
     let untraced = closed_loop::fluid(&setup, &mut Unwatched).checksum;
     group.bench_function("helios_vc6YE_month", |bencher| {
         bencher.iter(|| assert_eq!(closed_loop::fluid(&setup, &mut Unwatched).checksum, untraced));
@@ -92,7 +119,11 @@ fn closed_loop(criterion: &mut Criterion) {
 fn month() -> Demand {
     let bytes = include_bytes!("../simulations/recordings/helios_earth_vcs.csv.gz");
     let recording = Recording::from_demand_csv(bytes).unwrap();
-    recording.demand(Some("earth_vc6YE")).unwrap().resampled(SCRAPE_MS).unwrap()
+    recording
+        .demand(Some("earth_vc6YE"))
+        .unwrap()
+        .resampled(SCRAPE_MS)
+        .unwrap()
 }
 
 fn default_policy(max_nodes: u32) -> Config {

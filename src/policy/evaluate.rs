@@ -64,7 +64,9 @@ fn wish_of(
     let supply = trace.current().saturating_sub(missing);
     let mut reasons = [Reason::WithinTarget; MAX_SIGNALS];
     for ((index, signal), reason) in config.signals.iter().enumerate().zip(&mut reasons) {
-        let Some(evidence) = trace.next_signal() else { break };
+        let Some(evidence) = trace.next_signal() else {
+            break;
+        };
         evidence::gather(config, windows, observation, memory, index, now, evidence);
         *reason = wish::sizes(config, signal, observation, supply, evidence);
     }

@@ -358,8 +358,14 @@ impl fmt::Display for Rule {
 impl Evaluation {
     /// An evaluation that holds the pool at `current`, and of which nothing is known yet.
     pub(super) fn hold(at: Now, current: u32) -> Self {
-        const EMPTY: Step =
-            Step { rule: Rule::Wish, effect: Effect::Passed, before: 0, after: 0, value: 0, limit: 0 };
+        const EMPTY: Step = Step {
+            rule: Rule::Wish,
+            effect: Effect::Passed,
+            before: 0,
+            after: 0,
+            value: 0,
+            limit: 0,
+        };
         Self {
             at,
             decision: Decision {
@@ -430,16 +436,37 @@ impl<'a> Trace<'a> {
         if effect != Effect::Passed {
             self.evaluation.decision.reason = Reason::Limited(rule);
         }
-        self.record(Step { rule, effect, before, after, value, limit });
+        self.record(Step {
+            rule,
+            effect,
+            before,
+            after,
+            value,
+            limit,
+        });
         self.evaluation.decision.to = after;
     }
 
     /// Records what the evidence wishes, which is no limit.
     pub(super) fn wish(&mut self, size: u32, reason: Reason, known: usize, signals: usize) {
         let before = self.size();
-        let effect = if size == before { Effect::Passed } else { Effect::Shaped };
-        let (value, limit) = (i64::try_from(known).unwrap_or(0), i64::try_from(signals).unwrap_or(0));
-        self.record(Step { rule: Rule::Wish, effect, before, after: size, value, limit });
+        let effect = if size == before {
+            Effect::Passed
+        } else {
+            Effect::Shaped
+        };
+        let (value, limit) = (
+            i64::try_from(known).unwrap_or(0),
+            i64::try_from(signals).unwrap_or(0),
+        );
+        self.record(Step {
+            rule: Rule::Wish,
+            effect,
+            before,
+            after: size,
+            value,
+            limit,
+        });
         let decision = &mut self.evaluation.decision;
         (decision.reason, decision.wish, decision.to) = (reason, size, size);
     }

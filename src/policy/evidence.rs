@@ -23,7 +23,11 @@ pub(super) fn gather(
     let signal = &config.signals[index];
     let Some(Some(window)) = windows.signals.get(index) else {
         let seen = matches!(observation.waiting, Waiting::Pods(_));
-        evidence.quality = if seen { Quality::Good } else { Quality::NoClusterView };
+        evidence.quality = if seen {
+            Quality::Good
+        } else {
+            Quality::NoClusterView
+        };
         evidence.coverage = if seen { ONE } else { 0 };
         evidence.up = Verdict::Met;
         evidence.down = if seen { Verdict::Met } else { Verdict::Unknown };

@@ -3,10 +3,10 @@
 //! To add a veto: add its name to [`Rule`], write a function of this form, and call it from [`limit`]. The trace
 //! records it even when it lets the growth pass, so status, log, report and `explain` show it without more ado.
 
-use super::config::{Behavior, Config, RateKind, SelectPolicy, Suspend};
+use super::config::{Behavior, Config, MINUTE_MS, Millis, RateKind, SelectPolicy, Suspend};
 use super::evaluation::{Reason, Rule, Trace};
 use super::limits::{Bounds, since};
-use super::memory::{FOREIGN_WRITES_ALLOWED, Memory};
+use super::memory::{FOREIGN_WRITES_ALLOWED, Memory, Missing};
 use super::observation::{Freeze, Now, Observation, Operation, Pause, Waiting};
 use super::wish::{Growth, Wish};
 
@@ -15,7 +15,7 @@ use super::wish::{Growth, Wish};
 const GROWTHS_WITHOUT_RELIEF: u32 = 8;
 
 /// How long the breaker stays open.
-pub(super) const BREAKER_MS: i64 = 60 * super::config::MINUTE_MS;
+const BREAKER_MS: Millis = 60 * MINUTE_MS;
 
 /// What a growth is judged by.
 pub(super) struct Context<'a> {
@@ -111,23 +111,35 @@ fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) 
     busy(context.observation, memory, trace);
 }
 
-/// Nodes asked for are supply until `provisionTimeout`. Those that did not come by then are asked for once more;
-/// after that they are `NodesMissing`, and what they were to carry is for the fallback pools.
+/// How long after nodes asked for twice did not come the platform is left alone: as after an allocation failure.
+const MISSING_BACKOFF_MS: Millis = 60 * MINUTE_MS;
+
+/// Nodes asked for are supply until `provisionTimeout`. Those that did not come by then are asked for once more, on
+/// top of what is missing; if those do not come either they are `NodesMissing`, and what they were to carry is for
+/// the fallback pools. After an hour the platform is asked again: no fault makes a hold permanent.
 fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
-    let (missing, timeout_ms) = (i64::from(context.missing), context.config.provision_timeout_ms);
-    if missing == 0 {
-        memory.asked_again_at_ms = None;
-        trace.pass(Rule::SupplyInFlight, 0, timeout_ms);
-        return;
-    }
-    match memory.asked_again_at_ms {
-        Some(at_ms) if context.now.timer_ms - at_ms >= timeout_ms => {
-            trace.veto(Rule::NodesMissing, missing, timeout_ms);
+    let (nodes, timeout_ms) = (context.missing, context.config.provision_timeout_ms);
+    let now_ms = context.now.timer_ms;
+    let again = Some(Missing { at_ms: now_ms, nodes });
+    let (missing, limit) = (i64::from(nodes), timeout_ms);
+    match memory.missing {
+        _ if nodes == 0 => {
+            memory.missing = None;
+            trace.pass(Rule::SupplyInFlight, missing, limit);
         }
-        Some(_) => trace.veto(Rule::SupplyInFlight, missing, timeout_ms),
         None => {
-            memory.asked_again_at_ms = Some(context.now.timer_ms);
-            trace.pass(Rule::NodesMissing, missing, timeout_ms);
+            memory.missing = again;
+            trace.pass(Rule::NodesMissing, missing, limit);
+        }
+        // No more are missing than were asked for again: the growth is for other demand.
+        Some(known) if nodes <= known.nodes => trace.pass(Rule::SupplyInFlight, missing, limit),
+        Some(known) if now_ms - known.at_ms < timeout_ms => trace.veto(Rule::SupplyInFlight, missing, limit),
+        Some(known) if now_ms - known.at_ms < MISSING_BACKOFF_MS.max(timeout_ms) => {
+            trace.veto(Rule::NodesMissing, missing, limit);
+        }
+        Some(_) => {
+            memory.missing = again;
+            trace.pass(Rule::NodesMissing, missing, limit);
         }
     }
 }

@@ -128,7 +128,11 @@ struct Ring {
 
 impl Ring {
     fn new() -> Self {
-        Self { places: vec![Segment::default(); 16], first: 0, end: 0 }
+        Self {
+            places: vec![Segment::default(); 16],
+            first: 0,
+            end: 0,
+        }
     }
 
     /// Segment number `index`, if it is still, and already, there.
@@ -282,7 +286,9 @@ impl Series {
     /// The level in force, and since when.
     #[must_use]
     pub fn last(&self) -> Option<(Millis, Level)> {
-        self.segments.last().map(|segment| (segment.start_ms, segment.level))
+        self.segments
+            .last()
+            .map(|segment| (segment.start_ms, segment.level))
     }
 
     /// Appends a change at `at_ms`, which must not be before the last one; a second change at the same instant
@@ -297,9 +303,15 @@ impl Series {
             }
             // Nothing changed: one segment says it.
             Some(last) if last.level == level => return,
-            Some(last) => last.level.add_to(&last.before, self.thresholds, at_ms - last.start_ms),
+            Some(last) => last
+                .level
+                .add_to(&last.before, self.thresholds, at_ms - last.start_ms),
         };
-        self.segments.push(Segment { start_ms: at_ms, level, before });
+        self.segments.push(Segment {
+            start_ms: at_ms,
+            level,
+            before,
+        });
     }
 
     /// Forgets every change at or after `at_ms`.
@@ -314,7 +326,11 @@ impl Series {
     pub fn slide(&mut self, now_ms: Millis) {
         let oldest_ms = now_ms.saturating_sub(self.keep_ms);
         // The segment that is in force at the oldest edge stays.
-        while self.segments.get(self.segments.first + 1).is_some_and(|second| second.start_ms <= oldest_ms) {
+        while self
+            .segments
+            .get(self.segments.first + 1)
+            .is_some_and(|second| second.start_ms <= oldest_ms)
+        {
             self.segments.first += 1;
         }
         for index in 0..CURSORS {
@@ -342,14 +358,20 @@ impl Series {
     pub fn level_at(&self, cursor: usize, at_ms: Millis) -> Option<Level> {
         let hint = self.cursors.get(cursor).map_or(0, |cursor| cursor.segment);
         let segment = self.segments.get(self.seek(at_ms, hint));
-        segment.filter(|segment| segment.start_ms <= at_ms).map(|segment| segment.level)
+        segment
+            .filter(|segment| segment.start_ms <= at_ms)
+            .map(|segment| segment.level)
     }
 
     /// The number of the segment in force at `at_ms`, looked for from `hint` on; the first one for earlier times.
     #[inline]
     fn seek(&self, at_ms: Millis, hint: usize) -> usize {
         let Ring { first, end, .. } = self.segments;
-        let starts_by = |index: usize| self.segments.get(index).is_some_and(|segment| segment.start_ms <= at_ms);
+        let starts_by = |index: usize| {
+            self.segments
+                .get(index)
+                .is_some_and(|segment| segment.start_ms <= at_ms)
+        };
         let mut index = hint.min(end.saturating_sub(1)).max(first);
         while index > first && !starts_by(index) {
             index -= 1;
@@ -364,7 +386,9 @@ impl Series {
     fn integral(&self, segment: usize, at_ms: Millis) -> Totals {
         match self.segments.get(segment) {
             Some(segment) if segment.start_ms <= at_ms => {
-                segment.level.add_to(&segment.before, self.thresholds, at_ms - segment.start_ms)
+                segment
+                    .level
+                    .add_to(&segment.before, self.thresholds, at_ms - segment.start_ms)
             }
             // Nothing is known of earlier times, so nothing was counted there.
             first => first.map_or_else(Totals::default, |first| first.before),

@@ -3,7 +3,11 @@
 //! The rig plays the world honestly and by hand: nodes boot, devices report (or do not), pods sit on GPUs, the
 //! count is what was last asked for. A test sets the scene, lets time pass, and reads what the engine said.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the rig")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part of the rig"
+)]
 
 use gpuscale::policy::config::{
     Absent, Across, Behavior, Config, DataQuality, MINUTE_MS, Micro, Millis, Replace, Saturation, ScaleIn,
@@ -123,7 +127,12 @@ pub fn gpu_signal() -> Signal {
 
 /// Pods that wait.
 pub fn pods_signal() -> Signal {
-    Signal { name: "pods".into(), source: SignalSource::GpuRequests, target: None, ..gpu_signal() }
+    Signal {
+        name: "pods".into(),
+        source: SignalSource::GpuRequests,
+        target: None,
+        ..gpu_signal()
+    }
 }
 
 /// A queue of which one node carries `per_node`.
@@ -247,7 +256,13 @@ impl Rig {
     fn samples(&self) -> Vec<Sample> {
         let at_ms = self.now_ms;
         let mut samples: Vec<Sample> = Vec::new();
-        for (signal, _) in self.config.signals.iter().enumerate().filter(|(_, s)| matches!(s.source, SignalSource::Device(_))) {
+        for (signal, _) in self
+            .config
+            .signals
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| matches!(s.source, SignalSource::Device(_)))
+        {
             let signal = u16::try_from(signal).unwrap();
             for node in &self.nodes {
                 for (gpu, value) in node.gpus.iter().enumerate() {
@@ -301,7 +316,11 @@ impl Rig {
             })
             .collect();
         let ready = u32::try_from(self.nodes.len()).unwrap();
-        let unhealthy = self.nodes.iter().filter(|node| node.condition == Condition::Unhealthy).count();
+        let unhealthy = self
+            .nodes
+            .iter()
+            .filter(|node| node.condition == Condition::Unhealthy)
+            .count();
         let free: u32 = self.nodes.iter().map(|node| node.free_gpus).sum();
         let observation = Observation {
             asked: self.asked,
@@ -311,7 +330,10 @@ impl Rig {
             booting: &self.booting,
             gpus_per_node: self.gpus_per_node,
             free_gpus: (self.view == View::Named).then_some(free),
-            waiting: self.waiting.as_ref().map_or(Waiting::Unseen, |pods| Waiting::Pods(pods)),
+            waiting: self
+                .waiting
+                .as_ref()
+                .map_or(Waiting::Unseen, |pods| Waiting::Pods(pods)),
             nodes: match self.view {
                 View::Named => Nodes::Named(&views),
                 View::Interchangeable => Nodes::Interchangeable,
@@ -353,7 +375,10 @@ impl Rig {
     pub fn carry_out(&mut self, evaluation: &Evaluation) {
         let decision = &evaluation.decision;
         if decision.to > self.asked {
-            self.booting.push(Booting { nodes: decision.to - self.asked, since_ms: self.now_ms });
+            self.booting.push(Booting {
+                nodes: decision.to - self.asked,
+                since_ms: self.now_ms,
+            });
         } else if decision.to < self.asked {
             let victims = decision.victims.as_slice();
             self.nodes.retain(|node| !victims.contains(&node.id));
@@ -375,8 +400,12 @@ impl Rig {
     }
 
     fn arrive(&mut self) {
-        let due: u32 =
-            self.booting.iter().filter(|b| self.now_ms - b.since_ms >= self.boot_ms).map(|b| b.nodes).sum();
+        let due: u32 = self
+            .booting
+            .iter()
+            .filter(|b| self.now_ms - b.since_ms >= self.boot_ms)
+            .map(|b| b.nodes)
+            .sum();
         let (now_ms, boot_ms) = (self.now_ms, self.boot_ms);
         self.booting.retain(|boot| now_ms - boot.since_ms < boot_ms);
         for _ in 0..due {
@@ -395,10 +424,16 @@ pub fn limited_by(evaluation: &Evaluation) -> Option<Rule> {
 
 /// A reading that ends the one before it.
 pub fn stale_marker(signal: u16, device: DeviceId, at_ms: Millis) -> Sample {
-    Sample { value: None, ..Sample::of_device(signal, device, at_ms, 0) }
+    Sample {
+        value: None,
+        ..Sample::of_device(signal, device, at_ms, 0)
+    }
 }
 
 /// A power reading as a fraction of the board's limit.
 pub fn power(device: DeviceId, at_ms: Millis, ratio: f64) -> Sample {
-    Sample { channel: Channel::Power, ..Sample::of_device(0, device, at_ms, micros(ratio)) }
+    Sample {
+        channel: Channel::Power,
+        ..Sample::of_device(0, device, at_ms, micros(ratio))
+    }
 }
