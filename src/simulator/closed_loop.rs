@@ -20,7 +20,8 @@ use super::fluid::PoolSpec;
 use super::scorecard::{Interval, Meter};
 
 pub(super) use driver::Driver;
-use exporter::{Exporter, Shown};
+use exporter::Exporter;
+pub(super) use exporter::{Shown, series};
 use fluid_world::{ClusterView, World};
 pub(super) use platform::{Change, Platform};
 
@@ -177,6 +178,7 @@ pub fn fluid(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
             ..world.observe()
         };
         let evaluation = driver.decide(now_ms, &observation);
+        driver.note(&evaluation);
         world.resize(now_ms, evaluation.decision.to);
         meter.resized(now_ms, asked, world.platform.count());
         let served = world.backlog.pass(&world.pool, wanted);

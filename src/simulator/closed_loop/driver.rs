@@ -75,10 +75,15 @@ impl<'a> Driver<'a> {
         observation: &Observation<'_>,
     ) -> Evaluation {
         let now = Now::at(now_ms);
-        let evaluation = evaluate(self.config, &self.windows, observation, &mut self.memory, now);
-        self.checksum.add(&evaluation);
+        evaluate(self.config, &self.windows, observation, &mut self.memory, now)
+    }
+
+    /// Adds a decision to the checksum. Apart from [`Driver::decide`], so that the evaluation, which is large, is
+    /// made where it stays.
+    #[inline]
+    pub(in crate::simulator) fn note(&mut self, evaluation: &Evaluation) {
+        self.checksum.add(evaluation);
         self.ticks += 1;
-        evaluation
     }
 
     /// The end of a run.

@@ -19,15 +19,15 @@ use crate::simulator::fault::{Active, Fault, Scrape};
 
 /// The state of the world that exporters see, all in micros.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shown {
+pub(in crate::simulator) struct Shown {
     /// What the ready nodes can serve, in GPUs.
-    pub(super) capacity: Micro,
+    pub(in crate::simulator) capacity: Micro,
     /// Mean utilization of the ready GPUs, as a fraction.
-    pub(super) utilization: Micro,
+    pub(in crate::simulator) utilization: Micro,
     /// GPUs wanted by new work.
-    pub(super) demand: Micro,
+    pub(in crate::simulator) demand: Micro,
     /// GPUs' worth of work that waits.
-    pub(super) waiting: Micro,
+    pub(in crate::simulator) waiting: Micro,
 }
 
 /// All exporters of the pool.
@@ -101,26 +101,14 @@ impl Exporter {
     #[inline]
     fn read(&mut self, now_ms: Millis, shown: Shown, active: &Active) {
         self.samples.clear();
-        let utilization = active.shown.unwrap_or(shown.utilization);
         for &(signal, source) in &self.signals {
-            let value = match source {
-                SignalSource::Device(_) | SignalSource::Series(SeriesUnit::Percent | SeriesUnit::Ratio) => {
-                    if shown.capacity == 0 {
-                        continue;
-                    }
-                    utilization
-                }
-                SignalSource::Series(SeriesUnit::Gpus) => match active.shown {
-                    Some(lie) => share(shown.capacity, u32::try_from(lie * 100 / ONE).unwrap_or(100)),
-                    None => shown.demand,
-                },
-                SignalSource::Series(SeriesUnit::Count) => shown.waiting,
-                SignalSource::GpuRequests => continue,
-            };
-            if !matches!(source, SignalSource::Device(_)) {
-                self.samples.push(Sample::of_pool(signal, now_ms, value));
+            if let SignalSource::Series(unit) = source {
+                let value = series(unit, shown, active);
+                self.samples
+                    .extend(value.map(|value| Sample::of_pool(signal, now_ms, value)));
                 continue;
             }
+            let value = active.shown.unwrap_or(shown.utilization);
             for (device, &percent) in self.inventory.iter().zip(&self.up_to_percent) {
                 if percent > active.silent_percent && device.weight > 0 {
                     self.samples.push(Sample {
@@ -130,6 +118,21 @@ impl Exporter {
                 }
             }
         }
+    }
+}
+
+/// What a pool-wide series of `unit` reads; `None` when it has nothing to speak of.
+#[inline]
+pub(in crate::simulator) fn series(unit: SeriesUnit, shown: Shown, active: &Active) -> Option<Micro> {
+    match unit {
+        SeriesUnit::Percent | SeriesUnit::Ratio => {
+            (shown.capacity > 0).then_some(active.shown.unwrap_or(shown.utilization))
+        }
+        SeriesUnit::Gpus => Some(match active.shown {
+            Some(lie) => share(shown.capacity, u32::try_from(lie * 100 / ONE).unwrap_or(100)),
+            None => shown.demand,
+        }),
+        SeriesUnit::Count => Some(shown.waiting),
     }
 }
 
