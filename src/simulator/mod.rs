@@ -4,6 +4,8 @@
 //! - [`optimum`]: the clairvoyant least cost of a demand, which every result is judged against.
 //! - [`hpa`]: the Horizontal Pod Autoscaler, exactly.
 //! - [`peers`]: the autoscalers that a policy has to beat, and the loop that drives them.
+//! - [`closed_loop`], [`pods`]: the policy engine in the fluid world and in a world of pods that do not move,
+//!   with [`boot`] delays and [`fault`]s.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
@@ -15,4 +17,5 @@ pub mod fluid;
 pub mod hpa;
 pub mod optimum;
 pub mod peers;
+pub mod pods;
 pub mod scorecard;
