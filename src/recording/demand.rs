@@ -5,8 +5,8 @@ use super::RecordingError;
 /// Fixed-point units per GPU: demand is an `i64` in 1e-6 GPU.
 pub const MICRO: i64 = 1_000_000;
 
-/// The largest demand a series may hold: a million GPUs. With this bound, demand times one million still fits an
-/// `i64`, so the simulator divides fixed-point numbers without a wider type.
+/// The largest demand a series may hold: a million GPUs. With this bound, demand times one million still fits
+/// an `i64`, so the simulator divides fixed-point numbers without a wider type.
 pub const MAX_DEMAND: i64 = 1_000_000 * MICRO;
 
 /// The most grid points of a series (128 MiB of values): a year at two seconds.
@@ -56,8 +56,8 @@ impl Demand {
 
     /// Puts rows of `(unix seconds, 1e-6 GPU)`, times rising, on the coarsest grid that hits every row.
     ///
-    /// That grid's interval is the greatest common divisor of the gaps, so holding each value until the next row
-    /// loses nothing. The last row holds for one interval.
+    /// That grid's interval is the greatest common divisor of the gaps, so holding each value until the next
+    /// row loses nothing. The last row holds for one interval.
     pub(super) fn from_rows(name: String, rows: &[(i64, i64)]) -> Result<Self, RecordingError> {
         let (Some(&(first, _)), Some(&(last, _))) = (rows.first(), rows.last()) else {
             return Err(RecordingError::NoRows);
@@ -128,13 +128,14 @@ impl Demand {
 
     /// The same demand on a grid of `step_ms`: each point takes the value in force at its start.
     ///
-    /// A finer grid loses nothing. A coarser one samples, so what rises and falls between two points is not seen,
-    /// as it would not be by a loop of that interval. The last point may reach past the end of the series.
+    /// A finer grid loses nothing. A coarser one samples, so what rises and falls between two points is not
+    /// seen, as it would not be by a loop of that interval. The last point may reach past the end of the
+    /// series.
     ///
     /// # Errors
     ///
-    /// [`RecordingError::Grid`] if `step_ms` is not above zero, [`RecordingError::TooLong`] if the grid would have
-    /// more than [`MAX_POINTS`].
+    /// [`RecordingError::Grid`] if `step_ms` is not above zero, [`RecordingError::TooLong`] if the grid would
+    /// have more than [`MAX_POINTS`].
     pub fn resampled(&self, step_ms: i64) -> Result<Self, RecordingError> {
         if step_ms <= 0 {
             let reason = "the interval must be above zero";
@@ -168,7 +169,8 @@ impl Demand {
         Self::new(self.name.clone(), self.start_ms, step_ms, values)
     }
 
-    /// The same shape at another level: every value times `factor`, rounded to 1e-6 GPU, at most [`MAX_DEMAND`].
+    /// The same shape at another level: every value times `factor`, rounded to 1e-6 GPU, at most
+    /// [`MAX_DEMAND`].
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The demand CSV: `timestamp,series,value,unit`.
 //!
-//! One pass over the bytes; gzip is decoded on the way. Every row of every series is checked, also of those that
-//! will not be simulated: a file with one bad row is a file whose origin is in doubt.
+//! One pass over the bytes; gzip is decoded on the way. Every row of every series is checked, also of those
+//! that will not be simulated: a file with one bad row is a file whose origin is in doubt.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,17 +17,31 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// 2000-01-01 and 2100-01-01 in unix seconds. Milliseconds, or a counter that starts at zero, fall outside.
 const PLAUSIBLE: std::ops::Range<i64> = 946_684_800..4_102_444_800;
 
+/// The most text a recording may unpack to: gzip packs a thousandfold, and a small file must not take all
+/// memory.
+const MAX_TEXT_BYTES: usize = 512 << 20;
+
 /// `(unix seconds, 1e-6 GPU)` of one series, times rising.
 type Rows = Vec<(i64, i64)>;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Demand>, RecordingError> {
+    parse_bounded(bytes, MAX_TEXT_BYTES)
+}
+
+fn parse_bounded(bytes: &[u8], limit: usize) -> Result<Vec<Demand>, RecordingError> {
     if bytes.is_empty() {
         return Err(RecordingError::Empty);
     }
     let series = if bytes.starts_with(&GZIP_MAGIC) {
-        read(MultiGzDecoder::new(bytes))
+        read(Bounded {
+            source: MultiGzDecoder::new(bytes),
+            left: limit,
+        })
     } else {
-        read(bytes)
+        read(Bounded {
+            source: bytes,
+            left: limit,
+        })
     }?;
     if series.is_empty() {
         return Err(RecordingError::NoRows);
@@ -80,6 +94,22 @@ fn read(source: impl Read) -> Result<BTreeMap<String, Rows>, RecordingError> {
         }
     }
     Ok(series)
+}
+
+/// A reader that fails where it has given `left` bytes and there are more.
+struct Bounded<R> {
+    source: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.left = self.left.checked_sub(count).ok_or_else(|| {
+            std::io::Error::other("the text is larger than 512 MiB; split the recording by series or time")
+        })?;
+        Ok(count)
+    }
 }
 
 struct Row<'a> {
@@ -182,7 +212,8 @@ fn unreadable(error: &csv::Error, line: u64) -> RecordingError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fmt::Write as _;
+    use std::io::Write as _;
 
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
@@ -294,10 +325,14 @@ mod tests {
 
     #[test]
     fn a_cut_gzip_is_seen_wherever_it_is_cut() {
-        let rows: String = (0..2000)
-            .map(|i| format!("{},a,{i},gpus\n", 1_700_000_000 + i * 60))
-            .collect();
-        let bytes = gzip(&format!("timestamp,series,value,unit\n{rows}"));
+        let mut text = String::from(
+            "timestamp,series,value,unit
+",
+        );
+        for i in 0..2000 {
+            writeln!(text, "{},a,{i},gpus", 1_700_000_000 + i * 60).unwrap();
+        }
+        let bytes = gzip(&text);
         for cut in [11, bytes.len() / 2, bytes.len() - 8, bytes.len() - 1] {
             let error = parse(&bytes[..cut]).unwrap_err();
             assert!(
@@ -312,6 +347,18 @@ mod tests {
             parse(&flipped).unwrap_err(),
             RecordingError::Unreadable { .. }
         ));
+    }
+
+    #[test]
+    fn a_small_file_cannot_unpack_to_more_than_the_limit() {
+        for bytes in [GOOD.as_bytes(), &gzip(GOOD)] {
+            assert!(parse_bounded(bytes, GOOD.len()).is_ok());
+            let error = parse_bounded(bytes, GOOD.len() - 1).unwrap_err();
+            assert!(
+                error.to_string().contains("larger than 512 MiB; split"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -332,7 +379,7 @@ mod tests {
             let mut text = String::from("timestamp,series,value,unit\n");
             for (i, v) in values.iter().enumerate() {
                 let (whole, part) = (v / MICRO, v % MICRO);
-                text += &format!("{},s,{whole}.{part:06},gpus\n", 1_700_000_000 + i * 15);
+                writeln!(text, "{},s,{whole}.{part:06},gpus", 1_700_000_000 + i * 15).unwrap();
             }
             let series = parse(text.as_bytes()).unwrap();
             prop_assert_eq!(series[0].values(), values);

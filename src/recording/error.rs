@@ -58,7 +58,8 @@ pub enum RecordingError {
     },
     /// Times of a series that do not rise.
     #[error(
-        "line {line}: series `{series}` goes back in time, from {previous} to {seconds}; sort the rows by time"
+        "line {line}: series `{series}` goes back in time, from {previous} to {seconds}; \
+         sort the rows by time"
     )]
     Disorder {
         /// Line number, from 1.

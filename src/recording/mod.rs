@@ -1,15 +1,16 @@
 //! Recordings: what happened, held in a form that a simulation can replay.
 //!
-//! A recording starts as bytes from somewhere else and ends as plain values on a uniform grid of time. This module
-//! is that border. Everything behind it may trust what it gets: values are finite, not negative and bounded, time
-//! moves forward, and a file that was cut short, sorted wrongly or written in another unit was refused with the
-//! line where it went wrong and what to do about it. A strict reader is kinder than a tolerant one: a recording
-//! that is silently half read gives a scorecard that looks right.
+//! A recording starts as bytes from somewhere else and ends as plain values on a uniform grid of time. This
+//! module is that border. Everything behind it may trust what it gets: values are finite, not negative and
+//! bounded, time moves forward, and a file that was cut short, sorted wrongly or written in another unit was
+//! refused with the line where it went wrong and what to do about it. A strict reader is kinder than a
+//! tolerant one: a recording that is silently half read gives a scorecard that looks right.
 //!
-//! It opens no files and knows no command line: bytes in, values out. It does not know pools, nodes or policies.
+//! It opens no files and knows no command line: bytes in, values out. It does not know pools, nodes or
+//! policies.
 //!
-//! Numbers are fixed-point (1e-6 GPU in an `i64`) and times are integer milliseconds, so that a replay gives the
-//! same bytes on every machine.
+//! Numbers are fixed-point (1e-6 GPU in an `i64`) and times are integer milliseconds, so that a replay gives
+//! the same bytes on every machine.
 
 mod demand;
 mod demand_csv;
@@ -20,7 +21,8 @@ pub use error::RecordingError;
 
 /// The demand series of one file, ordered by name.
 ///
-/// A file may hold several series (the virtual clusters of one datacentre, say); a simulation runs one of them.
+/// A file may hold several series (the virtual clusters of one datacentre, say); a simulation runs one of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
     demands: Vec<Demand>,
@@ -29,9 +31,9 @@ pub struct Recording {
 impl Recording {
     /// Reads a demand CSV: the header `timestamp,series,value,unit`, then one row per change or per interval.
     ///
-    /// `timestamp` is unix seconds (UTC), `unit` is `gpus`, and a value holds until the series' next row. The bytes
-    /// are plain text or gzip; which of the two is told from their first bytes. Rows of several series may be
-    /// mixed, but the times of each must rise.
+    /// `timestamp` is unix seconds (UTC), `unit` is `gpus`, and a value holds until the series' next row. The
+    /// bytes are plain text or gzip; which of the two is told from their first bytes. Rows of several series
+    /// may be mixed, but the times of each must rise.
     ///
     /// # Errors
     ///
@@ -52,7 +54,8 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`RecordingError::NoSuchSeries`] and [`RecordingError::SeriesNotNamed`], both with the names there are.
+    /// [`RecordingError::NoSuchSeries`] and [`RecordingError::SeriesNotNamed`], both with the names there
+    /// are.
     pub fn demand(&self, name: Option<&str>) -> Result<&Demand, RecordingError> {
         let names = || {
             self.demands

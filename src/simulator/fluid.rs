@@ -1,18 +1,20 @@
 //! A node pool as a fluid: load spreads evenly, nodes arrive late, work that finds no room is lost.
 //!
-//! This is the reference model of a GPU pool, and the smallest one that can tell a good autoscaler from a bad one:
+//! This is the reference model of a GPU pool, and the smallest one that can tell a good autoscaler from a bad
+//! one:
 //!
 //! - a node serves its boot delay after the request, and is billed from the request to the release;
 //! - demand served is `min(demand, ready · g)`; the rest is lost, there is no backlog;
 //! - what an exporter would show is `min(1, demand / (ready · g))`: it saturates, as real utilization does;
 //! - a release is immediate, and cancels nodes that are still booting first, the newest first.
 //!
-//! Boot delays are an argument of each request, so a distribution, a driver delay or a slow zone needs nothing
-//! here. Capacity that the platform refuses is a request for fewer nodes; nodes that it takes away are
-//! [`FluidPool::lose`].
+//! Boot delays are an argument of each request, so a distribution, a driver delay or a slow zone needs
+//! nothing here. Capacity that the platform refuses is a request for fewer nodes; nodes that it takes away
+//! are [`FluidPool::lose`].
 //!
-//! It knows no policy, no clock and no loop: whoever drives it says what time it is. All numbers are integers, a
-//! step takes a few nanoseconds, and nothing is allocated once the list of boots has reached its largest size.
+//! It knows no policy, no clock and no loop: whoever drives it says what time it is. All numbers are
+//! integers, a step takes a few nanoseconds, and nothing is allocated once the list of boots has reached its
+//! largest size.
 
 use crate::recording::MICRO;
 
@@ -36,7 +38,8 @@ impl PoolSpec {
         i64::from(self.gpus_per_node.max(1)) * MICRO
     }
 
-    /// The fewest nodes that serve `demand` (1e-6 GPU) with no node busier than `target_percent`; no bounds applied.
+    /// The fewest nodes that serve `demand` (1e-6 GPU) with no node busier than `target_percent`; no bounds
+    /// applied.
     #[must_use]
     pub fn nodes_for(&self, demand: i64, target_percent: u32) -> u32 {
         let target = i128::from(target_percent.max(1)) * i128::from(self.node_capacity());
@@ -67,8 +70,8 @@ pub struct Served {
     pub served: i64,
     /// Demand that found no room and is lost, in 1e-6 GPU.
     pub unserved: i64,
-    /// Mean utilization of the ready GPUs as an exporter shows it, in parts per million, at most 1,000,000. A pool
-    /// without ready nodes shows 0: there is no GPU to report anything.
+    /// Mean utilization of the ready GPUs as an exporter shows it, in parts per million, at most 1,000,000. A
+    /// pool without ready nodes shows 0: there is no GPU to report anything.
     pub utilization_ppm: i64,
 }
 
@@ -136,12 +139,13 @@ impl FluidPool {
     /// What the ready nodes can serve, in 1e-6 GPU.
     #[must_use]
     pub fn capacity(&self) -> i64 {
-        i64::from(self.ready) * self.node_capacity
+        i64::from(self.ready).saturating_mul(self.node_capacity)
     }
 
     /// Moves time to `now_ms`: nodes whose boot is over serve. Returns how many arrived.
     ///
-    /// Call it at the start of every interval. A node that gets ready inside an interval serves from the next.
+    /// Call it at the start of every interval. A node that gets ready inside an interval serves from the
+    /// next.
     #[inline]
     pub fn advance(&mut self, now_ms: i64) -> u32 {
         if now_ms < self.next_ready_ms {
@@ -168,8 +172,8 @@ impl FluidPool {
 
     /// Requests `nodes` nodes that serve `boot_ms` later.
     ///
-    /// To give each node a delay of its own, request them one by one. If the platform grants only a part, request
-    /// that part: the pool is what exists, not what was wished.
+    /// To give each node a delay of its own, request them one by one. If the platform grants only a part,
+    /// request that part: the pool is what exists, not what was wished.
     pub fn request(&mut self, now_ms: i64, nodes: u32, boot_ms: i64) {
         let nodes = nodes.min(u32::MAX - self.asked());
         if nodes == 0 {
@@ -223,15 +227,16 @@ impl FluidPool {
         }
     }
 
-    /// Ready nodes vanish: an eviction, a failed host. They are no longer billed. Returns how many there were.
+    /// Ready nodes vanish: an eviction, a failed host. They are no longer billed. Returns how many there
+    /// were.
     pub fn lose(&mut self, nodes: u32) -> u32 {
         let lost = nodes.min(self.ready);
         self.ready -= lost;
         lost
     }
 
-    /// Boots that will never end: the oldest `nodes` booting nodes vanish and are no longer billed. Returns how
-    /// many there were.
+    /// Boots that will never end: the oldest `nodes` booting nodes vanish and are no longer billed. Returns
+    /// how many there were.
     pub fn lose_booting(&mut self, nodes: u32) -> u32 {
         let mut left = nodes;
         self.cohorts.retain_mut(|cohort| {

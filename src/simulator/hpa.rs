@@ -1,16 +1,18 @@
 //! The Kubernetes Horizontal Pod Autoscaler, exactly: for predictions and as a reference autoscaler.
 //!
 //! Whoever answers an HPA (through KEDA, say) must know what it will do with the answer: a ratio inside the
-//! tolerance moves nothing, a ceiling makes 4 of 3.01, and old recommendations hold the size for minutes. This is a
-//! transcription of the rules of `pkg/controller/podautoscaler/{replica_calculator,horizontal}.go` (Kubernetes 1.36)
-//! into two pure parts:
+//! tolerance moves nothing, a ceiling makes 4 of 3.01, and old recommendations hold the size for minutes.
+//! This is a transcription of the rules of `pkg/controller/podautoscaler/{replica_calculator,horizontal}.go`
+//! (Kubernetes 1.36) into two pure parts:
 //!
 //! - the calculator: one function per metric form, from usage and target to a count;
 //! - the controller, [`Hpa`]: bounds, stabilization, rate limits, in that order.
 //!
-//! Usage and targets are integers in milli-units, as in the original; ratios and percentages are `f64`, also as in
-//! the original, because its roundings are part of the behaviour (`ceil(10 · 1.1)` is 12 there). IEEE arithmetic
-//! makes that reproducible. It reads no metrics and no clock, and knows nothing of pools.
+//! Usage and targets are integers in milli-units, as in the original; ratios and percentages are `f64`, also
+//! as in the original, because its roundings are part of the behaviour (`ceil(50 · 1.1)` is 56 there). IEEE
+//! arithmetic makes that reproducible. It reads no metrics and no clock, and knows nothing of pools.
+
+use std::cmp::Ordering;
 
 /// How far a usage ratio may be from 1 without effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,14 +27,15 @@ impl Tolerance {
     /// The controller's default, `--horizontal-pod-autoscaler-tolerance=0.1`.
     pub const DEFAULT: Self = Self { down: 0.1, up: 0.1 };
 
-    /// Both ends belong to it; releases before the per-direction tolerances compared `|1 − r| ≤ tolerance`, which
-    /// at r = 1.1 is false in `f64`.
+    /// Both ends belong to it; releases before the per-direction tolerances compared `|1 − r| ≤ tolerance`,
+    /// which at r = 1.1 is false in `f64`.
     fn holds(self, ratio: f64) -> bool {
         1.0 - self.down <= ratio && ratio <= 1.0 + self.up
     }
 }
 
-/// An external metric with `AverageValue`: the usage is a sum, and the target is what one replica should have of it.
+/// An external metric with `AverageValue`: the usage is a sum, and the target is what one replica should have
+/// of it.
 ///
 /// `status_replicas` are all replicas, ready or not. This is the form KEDA uses by default.
 #[must_use]
@@ -51,8 +54,8 @@ pub fn external_average_value(
     }
 }
 
-/// An external metric with `Value`: the usage itself is compared to the target, and the ratio multiplies the *ready*
-/// pods. With pods still starting, that can scale down under overload.
+/// An external metric with `Value`: the usage itself is compared to the target, and the ratio multiplies the
+/// *ready* pods. With pods still starting, that can scale down under overload.
 #[must_use]
 pub fn external_value(
     spec_replicas: u32,
@@ -95,7 +98,8 @@ pub enum PodMetric {
 
 /// A per-pod average (`Pods` and `Resource` metrics), or `None` if no ready pod has a metric.
 ///
-/// Pods that cannot be judged only ever dampen: they count as idle on the way up, and as busy on the way down.
+/// Pods that cannot be judged only ever dampen: they count as idle on the way up, and as busy on the way
+/// down.
 #[must_use]
 pub fn pod_average(
     current: u32,
@@ -130,8 +134,8 @@ pub fn pod_average(
     Some(if against { current } else { wanted })
 }
 
-/// Joins the answers of several metrics, `None` for one that could not be read: the largest counts, and partial data
-/// never shrinks. `None` means hold.
+/// Joins the answers of several metrics, `None` for one that could not be read: the largest counts, and
+/// partial data never shrinks. `None` means hold.
 #[must_use]
 pub fn largest(current: u32, metrics: &[Option<u32>]) -> Option<u32> {
     let wanted = metrics.iter().flatten().copied().max()?;
@@ -194,7 +198,8 @@ const DOWNSCALE_STABILIZATION_MS: i64 = 300_000;
 const DEFAULT_PERIOD_MS: i64 = 15_000;
 
 impl Default for Behavior {
-    /// What the API server fills in: up 4 pods or 100 % per 15 s at once, down 100 % per 15 s after 5 minutes.
+    /// What the API server fills in: up 4 pods or 100 % per 15 s at once, down 100 % per 15 s after 5
+    /// minutes.
     fn default() -> Self {
         let policy = |change| ScalingPolicy {
             change,
@@ -233,8 +238,8 @@ pub struct Hpa {
 }
 
 impl Hpa {
-    /// A controller that has just started. `behavior` is `None` where `spec.behavior` is absent, as in the HPAs that
-    /// KEDA writes unless told otherwise: that path stabilizes and limits by older rules.
+    /// A controller that has just started. `behavior` is `None` where `spec.behavior` is absent, as in the
+    /// HPAs that KEDA writes unless told otherwise: that path stabilizes and limits by older rules.
     #[must_use]
     pub fn new(min: u32, max: u32, behavior: Option<Behavior>) -> Self {
         let (recommendations, added, removed) = (Vec::new(), Vec::new(), Vec::new());
@@ -249,7 +254,8 @@ impl Hpa {
         }
     }
 
-    /// One sync: the count to set, from the current count and what the metrics ask for (`None`: unreadable, hold).
+    /// One sync: the count to set, from the current count and what the metrics ask for (`None`: unreadable,
+    /// hold).
     pub fn reconcile(&mut self, now_ms: i64, current: u32, desired: Option<u32>) -> u32 {
         if !self.started {
             // This is why a restart of the controller blocks scale-down for one window.
@@ -310,14 +316,16 @@ impl Hpa {
         self.recommendations.push((now_ms, desired));
 
         let stabilized = current.max(least).min(most);
-        if stabilized > current {
-            let limit = self.limit(up, Direction::Up, now_ms, current);
-            stabilized.min(self.max.min(limit.max(current)))
-        } else if stabilized < current {
-            let limit = self.limit(down, Direction::Down, now_ms, current);
-            stabilized.max(self.min.max(limit.min(current)))
-        } else {
-            current
+        match stabilized.cmp(&current) {
+            Ordering::Greater => {
+                let limit = self.limit(up, Direction::Up, now_ms, current);
+                stabilized.min(self.max.min(limit.max(current)))
+            }
+            Ordering::Less => {
+                let limit = self.limit(down, Direction::Down, now_ms, current);
+                stabilized.max(self.min.max(limit.min(current)))
+            }
+            Ordering::Equal => current,
         }
     }
 
@@ -358,9 +366,9 @@ impl Hpa {
         let longest = policies.map(|policy| policy.period_ms).max().unwrap_or(0);
         let replicas = i64::from(from.abs_diff(to));
         let events = match to.cmp(&from) {
-            std::cmp::Ordering::Greater => &mut self.added,
-            std::cmp::Ordering::Less => &mut self.removed,
-            std::cmp::Ordering::Equal => return,
+            Ordering::Greater => &mut self.added,
+            Ordering::Less => &mut self.removed,
+            Ordering::Equal => return,
         };
         events.retain(|event| event.at_ms > now_ms - longest);
         events.push(ScaleEvent {

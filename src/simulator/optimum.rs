@@ -1,21 +1,22 @@
-//! The clairvoyant optimum: what a pool would have cost under an operator who knew the whole demand beforehand.
+//! The clairvoyant optimum: what a pool would have cost under an operator who knew the whole demand
+//! beforehand.
 //!
-//! Every scorecard stands beside it, because "saved 30 %" says nothing without the least that was possible. The
-//! problem: choose the ready nodes `n(t)`, with `min ≤ n ≤ max`, that minimise
+//! Every scorecard stands beside it, because "saved 30 %" says nothing without the least that was possible.
+//! The problem: choose the ready nodes `n(t)`, with `min ≤ n ≤ max`, that minimise
 //!
 //! ```text
 //! Σ n(t)·Δ  +  p · Σ (D(t)/g − n(t))⁺·Δ  +  β · Σ (n(t) − n(t−1))⁺
 //! ```
 //!
-//! in node-time. Whoever knows the future requests a node one boot time before it is needed, so the delay costs no
-//! misses; but a booting node is billed, which makes the boot time a pure start cost: `β` = boot time. Releases are
-//! free, and so is the initial state: a schedule may open with any number of nodes. Holding a node from the opening
-//! is therefore an alternative to starting it soon after, and both solvers take it when it is cheaper; an
-//! optimum that charges every first start is too dear.
+//! in node-time. Whoever knows the future requests a node one boot time before it is needed, so the delay
+//! costs no misses; but a booting node is billed, which makes the boot time a pure start cost: `β` = boot
+//! time. Releases are free, and so is the initial state: a schedule may open with any number of nodes.
+//! Holding a node from the opening is therefore an alternative to starting it soon after, and both solvers
+//! take it when it is cheaper; an optimum that charges every first start is too dear.
 //!
-//! Two answers: [`zero_miss`] (`p → ∞`) and [`soft`] (a stated `p`). The online bounds for this problem are known:
-//! no deterministic rule without foresight beats 3 (Albers & Quedenfeld, arXiv 1807.05112), and lazy capacity
-//! provisioning reaches it (Lin, Wierman, Andrew & Thereska, INFOCOM 2011).
+//! Two answers: [`zero_miss`] (`p → ∞`) and [`soft`] (a stated `p`). The online bounds for this problem are
+//! known: no deterministic rule without foresight beats 3 (Albers & Quedenfeld, arXiv 1807.05112), and lazy
+//! capacity provisioning reaches it (Lin, Wierman, Andrew & Thereska, INFOCOM 2011).
 //!
 //! Pure functions of demand and pool shape; they know no policy and no report.
 
@@ -42,11 +43,12 @@ impl Optimum {
     #[must_use]
     pub fn of_schedule(demand: &Demand, spec: &PoolSpec, nodes: Vec<u32>) -> Self {
         let (mut held, mut starts, mut missed, mut resizes) = (0_i128, 0_i128, 0_i128, 0);
+        let node = i128::from(spec.node_capacity());
         let mut previous = nodes.first().copied().unwrap_or(0);
         for (&n, &wanted) in nodes.iter().zip(demand.values()) {
             held += i128::from(n);
             starts += i128::from(n.saturating_sub(previous));
-            missed += i128::from((wanted - i64::from(n) * spec.node_capacity()).max(0));
+            missed += (i128::from(wanted) - i128::from(n) * node).max(0);
             resizes += u64::from(n != previous);
             previous = n;
         }
@@ -88,9 +90,9 @@ fn hours(ms: i128) -> f64 {
 
 /// The cheapest schedule that misses nothing (or no more than `max_nodes` forces).
 ///
-/// It decomposes by level: node `k` is needed while `⌈D/g⌉ ≥ k`, and an idle gap between two needs is bridged if
-/// holding costs no more than a boot (gap ≤ β). The opening gap counts as well, the end has none. The levels'
-/// answers nest, since the gaps of level `k` lie inside those of `k + 1`. O(T + level changes).
+/// It decomposes by level: node `k` is needed while `⌈D/g⌉ ≥ k`, and an idle gap between two needs is bridged
+/// if holding costs no more than a boot (gap ≤ β). The opening gap counts as well, the end has none. The
+/// levels' answers nest, since the gaps of level `k` lie inside those of `k + 1`. O(T + level changes).
 #[must_use]
 pub fn zero_miss(demand: &Demand, spec: &PoolSpec) -> Optimum {
     zero_miss_at(demand, spec, 100)
@@ -108,7 +110,9 @@ pub fn zero_miss_at(demand: &Demand, spec: &PoolSpec, target_percent: u32) -> Op
 
 /// Raises `nodes` where a level's idle gap is no longer than the boot time.
 fn bridge_gaps(nodes: &mut [u32], step_ms: i64, boot_ms: i64) {
-    let index = |level: u32| usize::try_from(level).unwrap_or(usize::MAX);
+    // Levels below the least need have no gaps.
+    let base = nodes.iter().copied().min().unwrap_or(0);
+    let index = |level: u32| usize::try_from(level - base).unwrap_or(usize::MAX);
     let top = nodes.iter().copied().max().unwrap_or(0);
     let longest = usize::try_from(boot_ms.max(0) / step_ms).unwrap_or(usize::MAX);
     // For each level, where its current gap began; 0 for levels not needed yet: the opening is a free start.
@@ -143,12 +147,13 @@ fn bridge_gaps(nodes: &mut [u32], step_ms: i64, boot_ms: i64) {
 /// V_t(n) = f_t(n) + min( min_{m≥n} V_{t−1}(m),  min_{m≤n} V_{t−1}(m) + β·(n−m) )
 /// ```
 ///
-/// `f_t` is convex in `n`, and so every `V_t` is. The inner minimum of a convex function only clips its slopes to
-/// `[0, β]`, so the table is one array of slopes, updated in place: clip, then add the slopes of `f_t`. The way
-/// back needs two numbers of each interval, the smallest `n` whose slope upwards is ≥ 0 (above the least cost: stay
-/// rather than release below it) and the smallest whose slope exceeds β (beyond it, holding was dearer than
-/// starting): the earlier state is the later one, moved into that range. This is the form in which Lin et al. show
-/// the optimum to be lazy in reverse time. O(T·N) time, O(T + N) memory; of equal costs, staying wins.
+/// `f_t` is convex in `n`, and so every `V_t` is. The inner minimum of a convex function only clips its
+/// slopes to `[0, β]`, so the table is one array of slopes, updated in place: clip, then add the slopes of
+/// `f_t`. The way back needs two numbers of each interval, the smallest `n` whose slope upwards is ≥ 0 (above
+/// the least cost: stay rather than release below it) and the smallest whose slope exceeds β (beyond it,
+/// holding was dearer than starting): the earlier state is the later one, moved into that range. This is the
+/// form in which Lin et al. show the optimum to be lazy in reverse time. O(T·N) time, O(T + N) memory; of
+/// equal costs, staying wins.
 #[must_use]
 pub fn soft(demand: &Demand, spec: &PoolSpec, miss_penalty: u32) -> Optimum {
     let low = spec.min_nodes;
@@ -197,7 +202,7 @@ struct Interval {
 impl Interval {
     fn new(demand: &Demand, spec: &PoolSpec, miss_penalty: u32, value: i64) -> Self {
         let (node, step) = (spec.node_capacity(), i128::from(demand.step_ms()));
-        let wanted = value - i64::from(spec.min_nodes) * node;
+        let wanted = value.saturating_sub(i64::from(spec.min_nodes).saturating_mul(node));
         let slope =
             |used: i64| bounded_cost((i128::from(node) - i128::from(miss_penalty) * i128::from(used)) * step);
         Self {

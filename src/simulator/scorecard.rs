@@ -1,16 +1,18 @@
 //! The scorecard: what an autoscaler cost and what it missed, one row each, all by the same code.
 //!
 //! Whatever drives a pool (a policy, a reference autoscaler, the optimum's schedule, in the fluid or the pods
-//! world) feeds a [`Meter`] interval by interval and gets a [`Row`]. Nothing is measured anywhere else, so two rows
-//! differ only by what the autoscalers did. Node-hours and miss percentage stand together always: either alone can
-//! be made as good as one likes.
+//! world) feeds a [`Meter`] interval by interval and gets a [`Row`]. Nothing is measured anywhere else, so
+//! two rows differ only by what the autoscalers did. Node-hours and miss percentage stand together always:
+//! either alone can be made as good as one likes.
 //!
 //! The one figure that joins them is *regret*: (node-hours + p · missed node-hours) ÷ an optimum, for three
-//! penalties `p`, since rankings change with `p`. `regret_hard` divides by the zero-miss optimum's node-hours,
-//! `regret_soft` by the soft optimum's cost at the same `p`. The form follows Islam et al. (ICPE 2012): one sum of
-//! money for both kinds of error; saturated time and time to react follow the SPEC RG cloud metrics (τ_U).
+//! penalties `p`, since rankings change with `p`. `regret_hard` divides by the zero-miss optimum's
+//! node-hours, `regret_soft` by the soft optimum's cost at the same `p`. The form follows Islam et al. (ICPE
+//! 2012): one sum of money for both kinds of error; saturated time and time to react follow the SPEC RG cloud
+//! metrics (`τ_U`).
 //!
-//! Sums are integers (`i128`), so that a row does not depend on the order of additions; `f64` only at the end.
+//! Sums are integers (`i128`), so that a row does not depend on the order of additions; `f64` only at the
+//! end.
 
 use serde::Serialize;
 use statrs::statistics::{Data, OrderStatistics};
@@ -79,7 +81,7 @@ pub struct Row {
     pub miss_percent: f64,
     /// Unserved demand in hours of a whole node.
     pub missed_node_hours: f64,
-    /// Percentage of the time in which demand exceeded what was ready (SPEC RG: τ_U).
+    /// Percentage of the time in which demand exceeded what was ready (SPEC RG: `τ_U`).
     pub saturated_percent: f64,
     /// Percentage of the billed GPU-hours that served nothing, boots included.
     pub idle_percent: f64,
@@ -87,13 +89,15 @@ pub struct Row {
     pub resizes: u64,
     /// Resizes against the direction of the one before within 30 minutes of it, per day.
     pub flaps_per_day: f64,
-    /// Median length of the spells in which demand exceeded what was ready, in seconds; `null` if there was none.
+    /// Median length of the spells in which demand exceeded what was ready, in seconds; `null` if there was
+    /// none.
     pub time_to_react_p50_seconds: Option<f64>,
     /// The 95th percentile of the same.
     pub time_to_react_p95_seconds: Option<f64>,
     /// Nodes taken while work ran on them that could not move. Must be 0.
     pub busy_nodes_taken: u64,
-    /// (node-hours + p · missed node-hours) ÷ node-hours of the zero-miss optimum.
+    /// (node-hours + p · missed node-hours) ÷ node-hours of the zero-miss optimum. Not finite, and `null` in
+    /// JSON, if the optimum costs nothing.
     pub regret_hard: PerPenalty,
     /// (node-hours + p · missed node-hours) ÷ cost of the soft optimum at the same p.
     pub regret_soft: PerPenalty,
@@ -211,8 +215,8 @@ impl Meter {
         }
     }
 
-    /// Notes that the number of nodes asked for changed from `from` to `to`, at a time in milliseconds. No change
-    /// is no resize.
+    /// Notes that the number of nodes asked for changed from `from` to `to`, at a time in milliseconds. No
+    /// change is no resize.
     pub fn resized(&mut self, at_ms: i64, from: u32, to: u32) {
         let direction = match to.cmp(&from) {
             std::cmp::Ordering::Greater => Direction::Up,
@@ -234,7 +238,8 @@ impl Meter {
         self.busy_nodes_taken += u64::from(nodes);
     }
 
-    /// Bills node-time that no interval carries: the boots of a clairvoyant schedule, which lists ready nodes only.
+    /// Bills node-time that no interval carries: the boots of a clairvoyant schedule, which lists ready nodes
+    /// only.
     pub fn bill(&mut self, node_ms: i128) {
         self.billed_node_ms += node_ms;
     }
@@ -312,7 +317,7 @@ pub fn optimum_row(
     let (mut at_ms, mut previous) = (demand.start_ms(), optimum.nodes.first().copied().unwrap_or(0));
     for (&nodes, &wanted) in optimum.nodes.iter().zip(demand.values()) {
         meter.resized(at_ms, previous, nodes);
-        let served = wanted.min(i64::from(nodes) * spec.node_capacity());
+        let served = wanted.min(i64::from(nodes).saturating_mul(spec.node_capacity()));
         meter.interval(&Interval {
             length_ms: demand.step_ms(),
             billed_nodes: nodes,

@@ -1,5 +1,5 @@
-//! The solvers against two independent ones that are too slow to be wrong: the textbook O(T·N²) recursion, and
-//! full enumeration of all schedules.
+//! The solvers against two independent ones that are too slow to be wrong: the textbook O(T·N²) recursion,
+//! and full enumeration of all schedules.
 
 use super::*;
 use crate::recording::MICRO;
@@ -44,7 +44,7 @@ fn cost(demand: &Demand, spec: &PoolSpec, penalty: Option<u32>, nodes: &[u32]) -
     Some(total)
 }
 
-/// V_t(n) = f_t(n) + min over all m, word for word.
+/// The recursion of [`soft`]'s documentation, word for word, with the minimum over all `m`.
 fn naive(demand: &Demand, spec: &PoolSpec, penalty: Option<u32>) -> i128 {
     let states: Vec<u32> = (spec.min_nodes..=spec.max_nodes).collect();
     let node = i128::from(spec.node_capacity());
@@ -106,8 +106,8 @@ fn gaps_up_to_one_boot_are_bridged() {
     check(&[4, 0, 0], 2, &[1, 0, 0]);
 }
 
-/// The trap named in the module's text: the opening is free, so a node needed soon is held from the start and not
-/// started, and one needed later is started at full price.
+/// The trap named in the module's text: the opening is free, so a node needed soon is held from the start and
+/// not started, and one needed later is started at full price.
 #[test]
 fn the_opening_may_hold_what_would_soon_be_started() {
     let spec = pool(2, 0, 9);
@@ -133,7 +133,8 @@ fn the_opening_may_hold_what_would_soon_be_started() {
 #[test]
 fn the_soft_optimum_weighs_a_miss_against_a_boot() {
     let (burst, spec) = (demand(&[4, 4, 8, 4, 4]), pool(4, 0, 9));
-    // The second node is wanted for one interval: the miss costs p, a start 4 + 1, holding from the opening 3.
+    // The second node is wanted for one interval: the miss costs p, a start 4 + 1, holding from the opening
+    // 3.
     assert_eq!(soft(&burst, &spec, 2).nodes, [1, 1, 1, 1, 1]);
     assert_eq!(soft(&burst, &spec, 2).missed, i128::from(STEP * MICRO));
     assert_eq!(soft(&burst, &spec, 4).nodes, [2, 2, 2, 1, 1]);
@@ -166,6 +167,15 @@ fn extreme_penalties_do_not_overflow() {
         boot_ms: i64::MAX,
     };
     assert_eq!(soft(&long, &spec, u32::MAX).nodes[0], 1000);
+    assert_eq!(zero_miss(&long, &spec).nodes[0], 1000);
+    let huge = PoolSpec {
+        gpus_per_node: u32::MAX,
+        min_nodes: u32::MAX,
+        max_nodes: u32::MAX,
+        boot_ms: 0,
+    };
+    assert_eq!(soft(&long, &huge, u32::MAX).nodes, [u32::MAX; 2]);
+    assert_eq!(zero_miss(&long, &huge).nodes, [u32::MAX; 2]);
 }
 
 proptest! {
