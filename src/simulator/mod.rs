@@ -4,6 +4,7 @@
 //! - [`optimum`]: the clairvoyant least cost of a demand, which every result is judged against.
 //! - [`hpa`]: the Horizontal Pod Autoscaler, exactly.
 //! - [`peers`]: the autoscalers that a policy has to beat, and the loop that drives them.
+//! - [`scenario`], [`scenario_run`]: a stated pool, policy and demand, and the rows it comes to.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
@@ -15,4 +16,6 @@ pub mod fluid;
 pub mod hpa;
 pub mod optimum;
 pub mod peers;
+pub mod scenario;
+pub mod scenario_run;
 pub mod scorecard;
