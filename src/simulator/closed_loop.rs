@@ -31,12 +31,38 @@ pub struct Setup<'a> {
     pub node_price: Option<Micro>,
     /// How long nodes take to boot; `spec.boot_ms` is what the optimum and the peers reckon with.
     pub boot: BootDelay,
-    /// What goes wrong, in order of time.
+    /// Milliseconds from a node's Ready to its GPUs being schedulable: driver and device plugin.
+    pub driver_delay_ms: Millis,
+    /// Milliseconds from the release of a node to its end; it is billed until then and takes no pod. Only the pods
+    /// world drains: in the fluid one a release is immediate.
+    pub drain_ms: Millis,
+    /// What goes wrong, in any order.
     pub faults: &'a [Fault],
     /// What becomes of work that finds no room.
     pub unserved: Unserved,
     /// Seed of everything that is drawn: boot delays, and in the pods world sizes and departures.
     pub seed: u64,
+}
+
+impl<'a> Setup<'a> {
+    /// A run without faults, delays beyond the boot, or a known price: it starts with `initial_nodes` serving, boots
+    /// take `spec.boot_ms`, work that finds no room is lost, and the seed is 0.
+    #[must_use]
+    pub fn new(config: &'a Config, demand: &'a Demand, spec: PoolSpec, initial_nodes: u32) -> Self {
+        Self {
+            config,
+            demand,
+            spec,
+            initial_nodes,
+            node_price: None,
+            boot: BootDelay::Constant(spec.boot_ms),
+            driver_delay_ms: 0,
+            drain_ms: 0,
+            faults: &[],
+            unserved: Unserved::Lost,
+            seed: 0,
+        }
+    }
 }
 
 /// What becomes of work that finds no room.

@@ -5,6 +5,8 @@
 //! - [`hpa`]: the Horizontal Pod Autoscaler, exactly.
 //! - [`peers`]: the autoscalers that a policy has to beat, and the loop that drives them.
 //! - [`scenario`], [`scenario_run`]: a stated pool, policy and demand, and the rows it comes to.
+//! - [`closed_loop`], [`pods`]: the policy engine in the fluid world and in a world of pods that do not move,
+//!   with [`boot`] delays and [`fault`]s.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
@@ -16,6 +18,7 @@ pub mod fluid;
 pub mod hpa;
 pub mod optimum;
 pub mod peers;
+pub mod pods;
 pub mod scenario;
 pub mod scenario_run;
 pub mod scorecard;

@@ -140,6 +140,8 @@ pub struct Pool {
     pub boot: BootDelay,
     /// Time from Ready until its GPUs can be scheduled onto.
     pub driver_delay_ms: Millis,
+    /// Time from the release of a node to its end, in the pods world.
+    pub drain_ms: Millis,
     /// Time between two evaluations; `None` for the policy's `evaluationInterval`.
     pub interval_ms: Option<Millis>,
     /// Seed of everything that is drawn.
@@ -161,6 +163,7 @@ impl Default for Pool {
             node_price: None,
             boot: BootDelay::Constant(DEFAULT_BOOT_MS),
             driver_delay_ms: 0,
+            drain_ms: 0,
             interval_ms: None,
             seed: 0,
             initial_nodes: None,
@@ -202,6 +205,10 @@ impl Pool {
         check_boot(&self.boot)?;
         if self.interval_ms.is_some_and(|ms| !(1000..=600_000).contains(&ms)) {
             return Err(field("interval", "must be from 1s to 10m"));
+        }
+        if self.world == World::Fluid && self.drain_ms > 0 {
+            let problem = "load moves at once in the fluid world; remove it, or use `world: pods`";
+            return Err(field("drainTime", problem));
         }
         if self.world == World::Pods && self.unserved == Unserved::Queued {
             let problem = "pods always wait for room; remove it, or use `world: fluid`";
@@ -316,6 +323,8 @@ struct Document {
     #[serde(default)]
     driver_delay: Option<HumanDuration>,
     #[serde(default)]
+    drain_time: Option<HumanDuration>,
+    #[serde(default)]
     interval: Option<HumanDuration>,
     #[serde(default)]
     seed: u64,
@@ -341,6 +350,7 @@ impl Document {
                 .boot_delay
                 .map_or(BootDelay::Constant(DEFAULT_BOOT_MS), |boot| boot.0),
             driver_delay_ms: self.driver_delay.map_or(0, HumanDuration::as_millis),
+            drain_ms: self.drain_time.map_or(0, HumanDuration::as_millis),
             interval_ms: self.interval.map(HumanDuration::as_millis),
             seed: self.seed,
             initial_nodes: self.initial_nodes,

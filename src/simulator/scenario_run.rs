@@ -9,6 +9,7 @@ use super::closed_loop::{self, Outcome, Setup, Watch};
 use super::fluid::PoolSpec;
 use super::optimum;
 use super::peers::{self, Autoscaler, Static};
+use super::pods;
 use super::scenario::{Pool, ScenarioError, World};
 use super::scorecard::{self, Baseline, Kind, Row};
 use crate::policy::Config;
@@ -133,6 +134,8 @@ impl Case {
             initial_nodes: self.initial_nodes,
             node_price: self.pool.node_price,
             boot: self.pool.boot,
+            driver_delay_ms: self.pool.driver_delay_ms,
+            drain_ms: self.pool.drain_ms,
             faults: &self.pool.faults,
             unserved: self.pool.unserved,
             seed,
@@ -153,7 +156,8 @@ impl Case {
 
     fn run(&self, setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
         match self.pool.world {
-            World::Fluid | World::Pods => closed_loop::fluid(setup, watch),
+            World::Fluid => closed_loop::fluid(setup, watch),
+            World::Pods => pods::run(setup, watch),
         }
     }
 

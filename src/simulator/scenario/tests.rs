@@ -138,6 +138,10 @@ fn each_fault_is_refused_with_its_line_and_the_way_out() {
         "pods always wait for room",
     );
     check(
+        "drainTime: 5m\ngpusPerNode: 8",
+        "load moves at once in the fluid world",
+    );
+    check(
         "faults: [ { at: 1h, for: 1h } ]\ngpusPerNode: 8",
         "number 1: needs exactly one of `allocationFailure`",
     );
