@@ -1,5 +1,7 @@
 //! Two results side by side: what a change of policy, version or defaults did to each row.
 
+use serde::Serialize;
+
 use super::figures::{FIGURES, Figures};
 use super::json::{Document, ResultRow, kind_name};
 
@@ -13,7 +15,7 @@ const SHOWN: [&str; 5] = [
 ];
 
 /// One row in both results.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// `policy`, `optimum` or `peer`.
     pub kind: &'static str,
@@ -24,11 +26,12 @@ pub struct Change {
 }
 
 /// One figure in both results.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The figure's key.
     pub key: &'static str,
     /// Decimals of the figure.
+    #[serde(skip)]
     pub decimals: u8,
     /// In the saved result; `None` if the row or the figure is not there.
     pub before: Option<f64>,

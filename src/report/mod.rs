@@ -2,6 +2,7 @@
 //!
 //! - [`figures`]: the list of all figures of a scorecard; every key, heading and rounding is written there once.
 //! - [`json`]: the result document, which is also what a later run compares itself with.
+//! - [`quality`]: one policy over a suite of traces, as geometric means.
 //! - [`sweep`]: many runs as medians and percentiles.
 //! - [`compare`]: the difference between two result documents.
 //! - [`gate`]: expressions such as `miss_percent > 0.5` that fail a build.
@@ -18,6 +19,7 @@ pub mod explain;
 pub mod figures;
 pub mod gate;
 pub mod json;
+pub mod quality;
 pub mod sentence;
 pub mod sweep;
 #[cfg(feature = "cli")]

@@ -265,6 +265,13 @@ impl Scenario {
 
 /// Reads a strict YAML document of this module's family.
 pub(super) fn read<'de, T: Deserialize<'de>>(yaml: &'de str) -> Result<T, ScenarioError> {
+    if yaml.trim().is_empty() {
+        return Err(ScenarioError::Read {
+            line: 1,
+            column: 1,
+            message: "the document is empty; see `simulations/README.md` for its fields".to_owned(),
+        });
+    }
     serde_saphyr::from_str(yaml).map_err(|error| {
         let text = error.without_snippet().to_string();
         let text = text.lines().next().unwrap_or_default();

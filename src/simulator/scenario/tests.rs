@@ -171,6 +171,7 @@ fn what_is_missing_is_named() {
         "name: ' '\nrecording: r\ngpusPerNode: 8\n",
         "line 1: `name`: is empty",
     );
-    check("", "name");
+    check("", "the document is empty");
+    check("\n  \n", "the document is empty");
     check("- a\n- b\n", "line 1");
 }
