@@ -1,5 +1,11 @@
 //! The committed custom resource definition is the one that the types generate, and it is a good citizen.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail as tests do"
+)]
+
 use gpuscale::api;
 use serde_json::Value;
 
@@ -163,8 +169,8 @@ fn every_rule_has_one_line_that_says_what_to_do() {
     assert!(rules > 50, "only {rules} rules were found");
 }
 
-/// The API server refuses a definition whose rules may cost too much; the estimate needs the bounds of every list and
-/// text that a rule looks at.
+/// The API server refuses a definition whose rules may cost too much; the estimate needs the bounds of every
+/// list and text that a rule looks at.
 #[test]
 fn no_rule_may_cost_too_much() {
     use kube::core::cel::{compile_schema, estimate_rule_cost};

@@ -1,8 +1,13 @@
 //! How fast a size may move, in the words of the Kubernetes HorizontalPodAutoscaler.
 //!
-//! `policies`, `selectPolicy`, `tolerance` and the stabilization window mean what they mean there; durations are
-//! written as durations and not as seconds.
+//! `policies`, `selectPolicy`, `tolerance` and the stabilization window mean what they mean there; durations
+//! are written as durations and not as seconds.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"
@@ -35,8 +40,8 @@ pub struct Behavior {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleUp {
-    /// Rates, each over its own period. Default 4 nodes (pods for a ScaledObject) per 1m: any size within minutes,
-    /// and a wrong signal stays affordable.
+    /// Rates, each over its own period. Default 4 nodes (pods for a ScaledObject) per 1m: any size within
+    /// minutes, and a wrong signal stays affordable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_RATE_POLICIES))]
     pub policies: Vec<RatePolicy>,
@@ -47,7 +52,8 @@ pub struct ScaleUp {
 
     /// Demand above the target by less than this ratio does not grow the pool. Default 0.05: less is noise.
     #[serde(default = "defaults::scale_up_tolerance")]
-    #[x_kube(validation = Rule::new("self <= 0.5").message("tolerance above 0.5 would ignore a demand of half as much again; use at most 0.5"))]
+    #[x_kube(validation = Rule::new("self <= 0.5").message("tolerance above 0.5 would ignore a demand of \
+        half as much again; use at most 0.5"))]
     pub tolerance: Ratio,
 
     /// The smallest wish of this span is taken. Default 0s: the evidence window has already waited.
@@ -71,7 +77,8 @@ impl Default for ScaleUp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleDown {
-    /// Rates, each over its own period. Default 25 percent per 10m: most of the pool stays for load that comes back.
+    /// Rates, each over its own period. Default 25 percent per 10m: most of the pool stays for load that
+    /// comes back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_RATE_POLICIES))]
     pub policies: Vec<RatePolicy>,
@@ -80,10 +87,11 @@ pub struct ScaleDown {
     #[serde(default)]
     pub select_policy: SelectPolicy,
 
-    /// Demand below the target by less than this ratio does not shrink the pool. Default 0.05, as for growth, so
-    /// that a pool does not breathe around its target.
+    /// Demand below the target by less than this ratio does not shrink the pool. Default 0.05, as for growth,
+    /// so that a pool does not breathe around its target.
     #[serde(default = "defaults::scale_down_tolerance")]
-    #[x_kube(validation = Rule::new("self <= 0.5").message("tolerance above 0.5 would keep twice the nodes that demand needs; use at most 0.5"))]
+    #[x_kube(validation = Rule::new("self <= 0.5").message("tolerance above 0.5 would keep twice the nodes \
+        that demand needs; use at most 0.5"))]
     pub tolerance: Ratio,
 
     /// The largest wish of this span is taken. Default 20m: two to three boots of a GPU node.
@@ -152,7 +160,8 @@ pub enum SelectPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.step), has(self.targetUtilization), has(self.forecast)].filter(x, x).size() == 1")
+    validation = Rule::new("[has(self.step), has(self.targetUtilization), has(self.forecast)].filter(x, \
+        x).size() == 1")
         .message("a policy has exactly one strategy; set one of step, targetUtilization or forecast")
 )]
 pub struct Strategy {

@@ -1,5 +1,10 @@
 //! The fields around the size: what is resized, how far, when, for how much, and which node leaves.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"
@@ -19,7 +24,8 @@ use super::text::{CronExpression, Name, ObjectName, PoolName, ZoneName};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("self.kind != 'AksNodePool' || self.name.matches('^[a-z][a-z0-9]{0,11}$')")
-        .message("an AksNodePool name has 1 to 12 lower-case letters and digits and starts with a letter; check it with `az aks nodepool list`"),
+        .message("an AksNodePool name has 1 to 12 lower-case letters and digits and starts with a letter; \
+            check it with `az aks nodepool list`"),
     validation = Rule::new("self.kind != 'ScaledObject' || !has(self.cluster)")
         .message("a ScaledObject is in the cluster that gpuscale runs in; remove cluster")
 )]
@@ -50,7 +56,8 @@ pub enum Actuation {
     /// The pool's node count; the pool's own autoscaler must be off.
     #[default]
     Count,
-    /// The minimum of the pool's cluster autoscaler, never above its maximum; the autoscaler removes the nodes.
+    /// The minimum of the pool's cluster autoscaler, never above its maximum; the autoscaler removes the
+    /// nodes.
     AutoscalerFloor,
 }
 
@@ -74,12 +81,16 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("has(self.minNodes) || has(self.maxNodes) || has(self.minReplicas) || has(self.maxReplicas)")
-        .message("a schedule must change a bound; set minNodes or maxNodes (minReplicas or maxReplicas for a ScaledObject)"),
+    validation = Rule::new("has(self.minNodes) || has(self.maxNodes) || has(self.minReplicas) || \
+        has(self.maxReplicas)")
+        .message("a schedule must change a bound; set minNodes or maxNodes (minReplicas or maxReplicas for \
+            a ScaledObject)"),
     validation = Rule::new("!(has(self.minNodes) && has(self.maxNodes)) || self.minNodes <= self.maxNodes")
         .message("minNodes of a schedule must not exceed its maxNodes; lower minNodes or raise maxNodes"),
-    validation = Rule::new("!(has(self.minReplicas) && has(self.maxReplicas)) || self.minReplicas <= self.maxReplicas")
-        .message("minReplicas of a schedule must not exceed its maxReplicas; lower minReplicas or raise maxReplicas")
+    validation = Rule::new("!(has(self.minReplicas) && has(self.maxReplicas)) || self.minReplicas <= \
+        self.maxReplicas")
+        .message("minReplicas of a schedule must not exceed its maxReplicas; lower minReplicas or raise \
+            maxReplicas")
 )]
 pub struct Schedule {
     /// Name of the schedule, unique in the policy; decisions name it.
@@ -119,25 +130,26 @@ pub struct Schedule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("self.victims != 'PlatformChooses' || !self.replaceUnhealthy")
-        .message("replaceUnhealthy names the node to replace, which PlatformChooses cannot; use victims IdleFirst or Drain"),
+        .message("replaceUnhealthy names the node to replace, which PlatformChooses cannot; use victims \
+            IdleFirst or Drain"),
     validation = Rule::new("self.victims != 'Drain' || self.drainTimeout >= duration('1m')")
         .message("victims Drain needs a drainTimeout of at least 1m, or no pod could ever leave in time")
 )]
 pub struct ScaleIn {
-    /// IdleFirst (nodes without GPU pods only), Drain (also GPU pods that opted in) or PlatformChooses (AKS picks;
-    /// only when every device was idle, and only if the administrator allows it). Default IdleFirst: no busy GPU is
-    /// taken away.
+    /// IdleFirst (nodes without GPU pods only), Drain (also GPU pods that opted in) or PlatformChooses (AKS
+    /// picks; only when every device was idle, and only if the administrator allows it). Default IdleFirst:
+    /// no busy GPU is taken away.
     #[serde(default)]
     pub victims: Victims,
 
-    /// How long the pods of a node may take to leave before the node is given back. Default 15m: room for the usual
-    /// grace periods.
+    /// How long the pods of a node may take to leave before the node is given back. Default 15m: room for the
+    /// usual grace periods.
     #[serde(default = "defaults::drain_timeout")]
     #[x_kube(validation = Rule::new("self <= duration('24h')").message("drainTimeout must be at most 24h"))]
     pub drain_timeout: HumanDuration,
 
-    /// Whether idle nodes with a hardware fault are removed and asked for again. Default false: a replacement may
-    /// not be had when capacity is short.
+    /// Whether idle nodes with a hardware fault are removed and asked for again. Default false: a replacement
+    /// may not be had when capacity is short.
     #[serde(default)]
     pub replace_unhealthy: bool,
 }
@@ -169,7 +181,8 @@ pub enum Victims {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scaler {
     /// UtilizationSum (the sum of GPU utilization with the target per replica; HPA computes the size) or
-    /// DesiredReplicas (gpuscale computes the size). Default UtilizationSum, which HPA's own limits understand.
+    /// DesiredReplicas (gpuscale computes the size). Default UtilizationSum, which HPA's own limits
+    /// understand.
     #[serde(default)]
     pub publish: Publish,
 
@@ -226,28 +239,32 @@ pub struct Activation {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("self.maxAge >= self.scrapeInterval")
-        .message("maxAge below scrapeInterval would call every sample stale; raise maxAge to at least twice scrapeInterval"),
+        .message("maxAge below scrapeInterval would call every sample stale; raise maxAge to at least twice \
+            scrapeInterval"),
     validation = Rule::new("self.minCoverage >= 0.5")
         .message("minCoverage below 0.5 would shrink on less than half of the picture; use 0.5 to 1")
 )]
 pub struct DataQuality {
-    /// The share of expected devices and time that must be known. Default 0.8: one device in five may be missing.
+    /// The share of expected devices and time that must be known. Default 0.8: one device in five may be
+    /// missing.
     #[serde(default = "defaults::min_coverage")]
     pub min_coverage: Ratio,
 
-    /// The newest sample must not be older. Default 2m: four collections without a sample mean that the exporter is
-    /// gone.
+    /// The newest sample must not be older. Default 2m: four collections without a sample mean that the
+    /// exporter is gone.
     #[serde(default = "defaults::max_age")]
-    #[x_kube(validation = Rule::new("self >= duration('1s') && self <= duration('1h')").message("maxAge must be from 1s to 1h"))]
+    #[x_kube(validation = Rule::new("self >= duration('1s') && self <= duration('1h')").message("maxAge \
+        must be from 1s to 1h"))]
     pub max_age: HumanDuration,
 
     /// How often the source gets new samples. Default 30s, the collection interval of dcgm-exporter.
     #[serde(default = "defaults::scrape_interval")]
-    #[x_kube(validation = Rule::new("self >= duration('1s') && self <= duration('10m')").message("scrapeInterval must be from 1s to 10m"))]
+    #[x_kube(validation = Rule::new("self >= duration('1s') && self <= \
+        duration('10m')").message("scrapeInterval must be from 1s to 10m"))]
     pub scrape_interval: HumanDuration,
 
-    /// A node counts as measured only after it was Ready this long. Default 5m: the exporter and the device plugin
-    /// need minutes to answer.
+    /// A node counts as measured only after it was Ready this long. Default 5m: the exporter and the device
+    /// plugin need minutes to answer.
     #[serde(default = "defaults::warm_up")]
     #[x_kube(validation = Rule::new("self <= duration('1h')").message("warmUp must be at most 1h"))]
     pub warm_up: HumanDuration,

@@ -1,8 +1,8 @@
 //! From a checked document to what the engine is told.
 //!
-//! One direction, once, at the edge: percentages become fractions in millionths, durations milliseconds, names of
-//! defaults their values. The engine's unit of size is a node; for a `ScaledObject` policy it is a replica, and the
-//! same arithmetic holds with "GPUs per replica".
+//! One direction, once, at the edge: percentages become fractions in millionths, durations milliseconds,
+//! names of defaults their values. The engine's unit of size is a node; for a `ScaledObject` policy it is a
+//! replica, and the same arithmetic holds with "GPUs per replica".
 //!
 //! This module must not decide anything: a field that it cannot translate is an error with the field's path.
 
@@ -45,8 +45,8 @@ impl CompileError {
 ///
 /// # Errors
 ///
-/// A [`CompileError`] when the policy uses what the engine does not have (`strategy.forecast`), or when it was not
-/// validated and breaks a rule that the translation rests on.
+/// A [`CompileError`] when the policy uses what the engine does not have (`strategy.forecast`), or when it
+/// was not validated and breaks a rule that the translation rests on.
 pub fn compile(policy: &GpuScalePolicy) -> Result<Config, CompileError> {
     let spec = &policy.spec;
     let SizeBounds { min, max } = spec.bounds().ok_or_else(|| {
@@ -95,12 +95,12 @@ const PERCENT: Micro = config::ONE / 100;
 fn indexed<T, U>(
     items: &[T],
     list: &str,
-    translate: fn(&T, String) -> Result<U, CompileError>,
+    translate: fn(&T, &str) -> Result<U, CompileError>,
 ) -> Result<Vec<U>, CompileError> {
     items
         .iter()
         .enumerate()
-        .map(|(index, item)| translate(item, format!("{list}[{index}]")))
+        .map(|(index, item)| translate(item, &format!("{list}[{index}]")))
         .collect()
 }
 
@@ -124,7 +124,7 @@ fn strategy(spec: &GpuScalePolicySpec) -> Result<config::Strategy, CompileError>
     }
 }
 
-fn signal(signal: &Signal, path: String) -> Result<config::Signal, CompileError> {
+fn signal(signal: &Signal, path: &str) -> Result<config::Signal, CompileError> {
     let source = match signal.source() {
         Some(Source::Dcgm(dcgm)) => config::SignalSource::Device(metric(dcgm.metric)),
         Some(Source::PromQl(_, unit)) => config::SignalSource::Series(series_unit(unit)),
@@ -325,7 +325,7 @@ fn select(select: SelectPolicy) -> config::SelectPolicy {
     }
 }
 
-fn schedule(schedule: &Schedule, path: String) -> Result<schedule::Schedule, CompileError> {
+fn schedule(schedule: &Schedule, path: &str) -> Result<schedule::Schedule, CompileError> {
     let time_zone = TimeZone::get(schedule.time_zone.as_str()).map_err(|_| {
         CompileError::new(
             format!("{path}.timeZone"),
@@ -359,8 +359,8 @@ fn scale_in(scale_in: &ScaleIn) -> config::ScaleIn {
     }
 }
 
-/// A node is idle when it was idle over the longest down window: whoever gives a signal half an hour before the pool
-/// may shrink means each of its nodes too.
+/// A node is idle when it was idle over the longest down window: whoever gives a signal half an hour before
+/// the pool may shrink means each of its nodes too.
 fn data_quality(quality: &DataQuality, signals: &[config::Signal]) -> config::DataQuality {
     let longest_down = signals
         .iter()
@@ -459,7 +459,8 @@ spec:
         use config::{SeriesUnit, SignalSource};
         let gpu = SignalSource::Device(dcgm::DcgmMetric::GraphicsEngineActive);
         check(
-            "dcgm: { metric: GraphicsEngineActive }, targetPercentage: 72.5, up: { above: 80 }, down: { below: 30 }",
+            "dcgm: { metric: GraphicsEngineActive }, targetPercentage: 72.5, up: { above: 80 }, down: { \
+                below: 30 }",
             gpu,
             Some(725_000),
             None,

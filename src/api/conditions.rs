@@ -1,8 +1,8 @@
 //! Names of the conditions and reasons that a policy's status carries.
 //!
-//! They are an interface: alerts and `kubectl wait` match on them. So each is written once, here, and nothing else
-//! spells one. A condition's polarity follows Kubernetes: True is the healthy or active state, except where the name
-//! says otherwise (`ScalingLimited`, `Conflicting`).
+//! They are an interface: alerts and `kubectl wait` match on them. So each is written once, here, and nothing
+//! else spells one. A condition's polarity follows Kubernetes: True is the healthy or active state, except
+//! where the name says otherwise (`ScalingLimited`, `Conflicting`).
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ pub mod reasons {
     pub const METRICS_SOURCE_NOT_FOUND: &str = "MetricsSourceNotFound";
     /// The configuration has no cluster of this name.
     pub const CLUSTER_NOT_FOUND: &str = "ClusterNotFound";
-    /// The pool or ScaledObject does not exist.
+    /// The pool or `ScaledObject` does not exist.
     pub const TARGET_NOT_FOUND: &str = "TargetNotFound";
     /// The pool belongs to KAITO or Karpenter, which own its size.
     pub const TARGET_OWNED_ELSEWHERE: &str = "TargetOwnedElsewhere";

@@ -1,14 +1,16 @@
 //! Every default number of a policy, in one place, with its reason.
 //!
-//! These are the values that the simulations argue about; a change here changes the custom resource's schema and the
-//! field documentation with it. Functions exist because serde wants a path to call; each returns its constant.
+//! These are the values that the simulations argue about; a change here changes the custom resource's schema
+//! and the field documentation with it. Functions exist because serde wants a path to call; each returns its
+//! constant.
 
 use super::duration::HumanDuration;
 use super::numbers::{GrowthPercent, MissPenalty, NodeCount, Percent, Ratio, StepSize, Threshold};
 
 /// Twice as fast as the exporter's usual 30 s collection, so that no fresh sample waits long for a decision.
 pub const EVALUATION_INTERVAL: HumanDuration = HumanDuration::from_secs(15);
-/// Leaves 25 % headroom for the load that arrives while a node boots; see `strategy.forecast` for a learned headroom.
+/// Leaves 25 % headroom for the load that arrives while a node boots; see `strategy.forecast` for a learned
+/// headroom.
 pub const TARGET_PERCENTAGE: Percent = Percent::whole(75);
 /// The span that demand is averaged over when no rule says otherwise: two collections of the exporter.
 pub const SIGNAL_WINDOW: HumanDuration = HumanDuration::from_mins(1);
@@ -52,7 +54,8 @@ pub const MIN_REPLICAS: NodeCount = NodeCount::clamped(1);
 pub const SPARE_NODES: NodeCount = NodeCount::MIN;
 /// Activation means "anything at all waits".
 pub const ACTIVATION_ABOVE: Threshold = Threshold::from_micros_clamped(0);
-/// How long a node must have been idle before it may leave, where no down rule gives a longer window: one boot.
+/// How long a node must have been idle before it may leave, where no down rule gives a longer window: one
+/// boot.
 pub const IDLE_WINDOW: HumanDuration = HumanDuration::from_mins(10);
 /// Pods get the usual grace periods before a node with them counts as undrainable.
 pub const DRAIN_TIMEOUT: HumanDuration = HumanDuration::from_mins(15);

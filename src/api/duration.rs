@@ -1,14 +1,17 @@
 //! One spelling of time for policies: whole milliseconds, at most 31 days.
 //!
-//! The humantime syntax is pleasant (`90s`, `1h30m`, `1.5h`) but has two traps: `5M` is five *months*, and a year is
-//! 365.25 days. Neither belongs in a control loop, so this type accepts a strict subset and says what it refused.
+//! The humantime syntax is pleasant (`90s`, `1h30m`, `1.5h`) but has two traps: `5M` is five *months*, and a
+//! year is 365.25 days. Neither belongs in a control loop, so this type accepts a strict subset and says what
+//! it refused.
 //!
-//! The same text has three readers: this parser, the pattern in the custom resource's schema, and the API server's
-//! own duration parser (it hands `format: duration` strings to the CEL rules). The subset is chosen so that all
-//! three agree on every string: whole numbers may be joined (`1h30m`, `1d12h`), a decimal stands alone and only
-//! before `s`, `m` or `h`, and the number of digits per unit keeps every accepted part within 31 days or close to it.
+//! The same text has three readers: this parser, the pattern in the custom resource's schema, and the API
+//! server's own duration parser (it hands `format: duration` strings to the CEL rules). The subset is chosen
+//! so that all three agree on every string: whole numbers may be joined (`1h30m`, `1d12h`), a decimal stands
+//! alone and only before `s`, `m` or `h`, and the number of digits per unit keeps every accepted part within
+//! 31 days or close to it.
 //!
-//! This module must not know what a duration is used for; bounds such as "at least 5 s" are rules of the fields.
+//! This module must not know what a duration is used for; bounds such as "at least 5 s" are rules of the
+//! fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,7 +47,8 @@ pub enum DurationError {
     MonthsOrYears(String),
     /// Anything else outside the syntax.
     #[error(
-        "cannot read duration {0:?}; write whole numbers with w, d, h, m, s or ms, such as `90s`, `1h30m`, `1.5h`"
+        "cannot read duration {0:?}; write whole numbers with w, d, h, m, s or ms, such as `90s`, `1h30m`, \
+            `1.5h`"
     )]
     Syntax(String),
     /// Longer than 31 days.
@@ -128,8 +132,8 @@ impl JsonSchema for HumanDuration {
     }
 }
 
-/// Canonical form: hours, minutes, seconds and milliseconds without zero parts. Days are left out on purpose: the
-/// offline CEL evaluator reads Go's units only, and this is the text it sees.
+/// Canonical form: hours, minutes, seconds and milliseconds without zero parts. Days are left out on purpose:
+/// the offline CEL evaluator reads Go's units only, and this is the text it sees.
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 {
@@ -148,8 +152,8 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// The hand-written twin of [`PATTERN`]: the core has no regular expressions, and a property test holds the two
-/// together.
+/// The hand-written twin of [`PATTERN`]: the core has no regular expressions, and a property test holds the
+/// two together.
 fn matches_pattern(text: &str) -> bool {
     if text.len() > MAX_LENGTH {
         return false;
@@ -298,12 +302,14 @@ mod tests {
         }
 
         #[test]
-        fn parser_and_pattern_agree_on_any_text(text in "[0-9]{0,4}(\\.[0-9]{0,4})?[mshdwyM ]{0,3}[0-9]{0,3}[msh]{0,2}|.{0,12}") {
+        fn parser_and_pattern_agree_on_any_text(text in "[0-9]{0,4}(\\.[0-9]{0,4})?[mshdwyM \
+            ]{0,3}[0-9]{0,3}[msh]{0,2}|.{0,12}") {
             let accepted = !matches!(
                 text.parse::<HumanDuration>(),
                 Err(DurationError::Syntax(_) | DurationError::NoUnit(_) | DurationError::MonthsOrYears(_))
             );
-            // The parser may call a text too long that the pattern already refuses for its digits; never the reverse.
+            // The parser may call a text too long that the pattern already refuses for its digits; never the
+            // reverse.
             prop_assert!(pattern_says(&text) == matches_pattern(&text));
             prop_assert!(accepted || !pattern_says(&text));
         }

@@ -1,6 +1,7 @@
 //! Where each field of a document stands, so that a rule's violation can name a line.
 //!
-//! Rules run on the value and not on the text, so the text is read a second time, keeping nothing but positions.
+//! Rules run on the value and not on the text, so the text is read a second time, keeping nothing but
+//! positions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +33,8 @@ impl Lines {
         }
     }
 
-    /// The line, from 1, of a path such as `spec.signals[0].up`; of its nearest parent when the field is not written.
+    /// The line, from 1, of a path such as `spec.signals[0].up`; of its nearest parent when the field is not
+    /// written.
     pub(super) fn find(&self, path: &str) -> Option<u64> {
         let mut node = &self.root;
         let mut found = None;

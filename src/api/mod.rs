@@ -1,11 +1,12 @@
 //! The `GpuScalePolicy` resource: what people write, read into types that cannot hold nonsense.
 //!
-//! Reading order: [`policy`] (the document and its cross-field rules), [`signal`], [`behavior`] and [`bounds`] (its
-//! parts), [`status`] and [`conditions`] (what is written back), [`duration`], [`numbers`] and [`text`] (the values), [`defaults`] (every default with its reason), [`fn@validate`] (the offline check), [`mod@compile`] (the way
-//! into the engine), [`fn@crd`] (the generated definition).
+//! Reading order: [`policy`] (the document and its cross-field rules), [`signal`], [`behavior`] and
+//! [`bounds`] (its parts), [`overrides`] (annotations), [`status`] and [`conditions`] (what is written back), [`duration`], [`numbers`]
+//! and [`text`] (the values), [`defaults`] (every default with its reason), [`fn@validate`] (the offline
+//! check), [`mod@compile`] (the way into the engine), [`fn@crd`] (the generated definition).
 //!
-//! Bytes in, values out. This module must not know the file system, a Kubernetes client, the clock, or how a decision
-//! is made. After validation nothing else reads the raw document.
+//! Bytes in, values out. This module must not know the file system, a Kubernetes client, the clock, or how a
+//! decision is made. After validation nothing else reads the raw document.
 
 pub mod behavior;
 pub mod bounds;
@@ -16,6 +17,7 @@ pub mod defaults;
 pub mod duration;
 mod lines;
 pub mod numbers;
+pub mod overrides;
 pub mod policy;
 pub mod signal;
 pub mod status;

@@ -1,9 +1,10 @@
 //! Numbers that cannot hold nonsense: each newtype has a range, and reading a value outside it fails with a
 //! sentence that names the range.
 //!
-//! Fractions are fixed-point integers (millionths), because the engine computes on integers only; a percentage and
-//! the ratio of the same size convert exactly. The ranges here are also the ranges in the custom resource's schema,
-//! from the same constants, so the API server and the offline check refuse the same values.
+//! Fractions are fixed-point integers (millionths), because the engine computes on integers only; a
+//! percentage and the ratio of the same size convert exactly. The ranges here are also the ranges in the
+//! custom resource's schema, from the same constants, so the API server and the offline check refuse the same
+//! values.
 //!
 //! This module must not know which field a number belongs to.
 
@@ -57,8 +58,8 @@ macro_rules! count {
             /// The largest value.
             pub const MAX: Self = Self($max);
 
-            /// The value; a number outside the range becomes the nearest bound. For constants: data goes through
-            /// `TryFrom`.
+            /// The value; a number outside the range becomes the nearest bound. For constants: data goes
+            /// through `TryFrom`.
             #[must_use]
             pub const fn clamped(value: u32) -> Self {
                 // A match, because one range starts at the type's own minimum and a comparison would be idle.
@@ -149,8 +150,8 @@ macro_rules! decimal {
             /// The largest value.
             pub const MAX: Self = Self($max * MICROS);
 
-            /// A value from millionths; a number outside the range becomes the nearest bound. For constants: data
-            /// goes through `TryFrom`.
+            /// A value from millionths; a number outside the range becomes the nearest bound. For constants:
+            /// data goes through `TryFrom`.
             #[must_use]
             pub const fn from_micros_clamped(micros: i64) -> Self {
                 let least = match LowerEnd::$lower {

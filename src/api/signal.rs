@@ -1,9 +1,15 @@
 //! What a policy looks at: one signal is one source with the words that turn it into a wish.
 //!
-//! A signal has exactly one source (`dcgm`, `promql` or `gpuRequests`), and the source decides which words make
-//! sense: utilization has a target percentage, a count has a load per node, waiting pods need neither. The rules
-//! below say so one by one, so that a wrong combination gets a sentence and not a "one of" complaint.
+//! A signal has exactly one source (`dcgm`, `promql` or `gpuRequests`), and the source decides which words
+//! make sense: utilization has a target percentage, a count has a load per node, waiting pods need neither.
+//! The rules below say so one by one, so that a wrong combination gets a sentence and not a "one of"
+//! complaint.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    reason = "field docs are what `kubectl explain` prints; rules repeat an attribute"
+)]
 #![expect(
     unreachable_pub,
     reason = "`KubeSchema` copies each struct, `pub` and all, into a function"
@@ -24,36 +30,60 @@ use super::text::{LabelName, LabelValue, Name, PromQl};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.dcgm), has(self.promql), has(self.gpuRequests)].filter(x, x).size() == 1")
-        .message("a signal has exactly one source; set one of dcgm, promql or gpuRequests, and use another signal for another source"),
+    validation = Rule::new("[has(self.dcgm), has(self.promql), has(self.gpuRequests)].filter(x, x).size() \
+        == 1")
+        .message("a signal has exactly one source; set one of dcgm, promql or gpuRequests, and use another \
+            signal for another source"),
     validation = Rule::new("has(self.unit) || !has(self.promql)")
         .message("a promql signal must say its unit; set unit to percent, ratio, gpus or count"),
     validation = Rule::new("has(self.promql) || !has(self.unit)")
-        .message("unit belongs to promql signals only; remove it, dcgm metrics and gpuRequests know their unit"),
-    validation = Rule::new("!has(self.targetPercentage) || has(self.dcgm) || (has(self.promql) && !(has(self.unit) && self.unit == 'count'))")
-        .message("targetPercentage needs a utilization; use dcgm, or promql with unit percent, ratio or gpus, or give a count perNode"),
-    validation = Rule::new("!(has(self.perNode) || has(self.perReplica)) || (has(self.unit) && self.unit == 'count')")
-        .message("perNode and perReplica divide a count; use promql with unit count, or give a utilization a targetPercentage"),
+        .message("unit belongs to promql signals only; remove it, dcgm metrics and gpuRequests know their \
+            unit"),
+    validation = Rule::new("!has(self.targetPercentage) || has(self.dcgm) || (has(self.promql) && \
+        !(has(self.unit) && self.unit == 'count'))")
+        .message("targetPercentage needs a utilization; use dcgm, or promql with unit percent, ratio or \
+            gpus, or give a count perNode"),
+    validation = Rule::new("!(has(self.perNode) || has(self.perReplica)) || (has(self.unit) && self.unit == \
+        'count')")
+        .message("perNode and perReplica divide a count; use promql with unit count, or give a utilization \
+            a targetPercentage"),
     validation = Rule::new("!(has(self.perNode) && has(self.perReplica))")
-        .message("perNode and perReplica exclude each other; keep perNode for an AksNodePool, perReplica for a ScaledObject"),
-    validation = Rule::new("!(has(self.unit) && self.unit == 'count') || has(self.perNode) || has(self.perReplica) || has(self.up) || has(self.down)")
-        .message("a count means nothing by itself; say how much one node carries with perNode (perReplica for a ScaledObject), or give up or down rules"),
+        .message("perNode and perReplica exclude each other; keep perNode for an AksNodePool, perReplica \
+            for a ScaledObject"),
+    validation = Rule::new("!(has(self.unit) && self.unit == 'count') || has(self.perNode) || \
+        has(self.perReplica) || has(self.up) || has(self.down)")
+        .message("a count means nothing by itself; say how much one node carries with perNode (perReplica \
+            for a ScaledObject), or give up or down rules"),
     validation = Rule::new("!has(self.gpuRequests) || !(has(self.up) || has(self.down))")
-        .message("gpuRequests takes no up or down rules: waiting pods are placed on nodes one by one; remove the rules"),
+        .message("gpuRequests takes no up or down rules: waiting pods are placed on nodes one by one; \
+            remove the rules"),
     validation = Rule::new("self.absent != 'Zero' || (has(self.unit) && self.unit == 'count')")
-        .message("absent: Zero is for promql counts only; an absent utilization is unknown and not idle, so remove it"),
+        .message("absent: Zero is for promql counts only; an absent utilization is unknown and not idle, so \
+            remove it"),
     validation = Rule::new("!(has(self.up) && has(self.down)) || self.down.below < self.up.above")
-        .message("down.below must be lower than up.above, or the pool would grow and shrink at once; lower down.below or raise up.above"),
-    validation = Rule::new("!(has(self.up) && has(self.targetPercentage) && (has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.targetPercentage < self.up.above")
-        .message("up.above must be higher than targetPercentage, or the pool would always want to grow; raise up.above or lower targetPercentage"),
-    validation = Rule::new("!(has(self.down) && has(self.targetPercentage) && (has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.down.below < self.targetPercentage")
-        .message("down.below must be lower than targetPercentage, or the pool would shrink at its target; lower down.below"),
+        .message("down.below must be lower than up.above, or the pool would grow and shrink at once; lower \
+            down.below or raise up.above"),
+    validation = Rule::new("!(has(self.up) && has(self.targetPercentage) && (has(self.dcgm) || \
+        (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.targetPercentage < \
+        self.up.above")
+        .message("up.above must be higher than targetPercentage, or the pool would always want to grow; \
+            raise up.above or lower targetPercentage"),
+    validation = Rule::new("!(has(self.down) && has(self.targetPercentage) && (has(self.dcgm) || \
+        (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio')))) || self.down.below < \
+        self.targetPercentage")
+        .message("down.below must be lower than targetPercentage, or the pool would shrink at its target; \
+            lower down.below"),
     validation = Rule::new("!(has(self.up) && has(self.down)) || self.down.__for__ >= self.up.__for__")
-        .message("down.for must be at least up.for: giving up a node needs more evidence than getting one; raise down.for"),
-    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio'))) || !has(self.up) || (self.up.above > 1.0 && self.up.above <= 100.0)")
-        .message("up.above of a utilization is a percentage above 1 and at most 100 (80 means 80 %, also where the unit is ratio)"),
-    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == 'ratio'))) || !has(self.down) || self.down.below <= 100.0")
-        .message("down.below of a utilization is a percentage from 0 to 100 (30 means 30 %, also where the unit is ratio)")
+        .message("down.for must be at least up.for: giving up a node needs more evidence than getting one; \
+            raise down.for"),
+    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == \
+        'ratio'))) || !has(self.up) || (self.up.above > 1.0 && self.up.above <= 100.0)")
+        .message("up.above of a utilization is a percentage above 1 and at most 100 (80 means 80 %, also \
+            where the unit is ratio)"),
+    validation = Rule::new("!(has(self.dcgm) || (has(self.unit) && (self.unit == 'percent' || self.unit == \
+        'ratio'))) || !has(self.down) || self.down.below <= 100.0")
+        .message("down.below of a utilization is a percentage from 0 to 100 (30 means 30 %, also where the \
+            unit is ratio)")
 )]
 pub struct Signal {
     /// Name of the signal, unique in the policy; decisions and status name it.
@@ -68,24 +98,25 @@ pub struct Signal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promql: Option<PromQl>,
 
-    /// Pods that wait for GPUs of this pool, from the cluster view; each is placed on a node by its own needs.
+    /// Pods that wait for GPUs of this pool, from the cluster view; each is placed on a node by its own
+    /// needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "GpuRequests")]
     pub gpu_requests: Option<GpuRequests>,
 
-    /// Unit of a promql expression: percent (0 to 100), ratio (0 to 1), gpus (busy GPUs) or count. Never guessed, because 0.7 is a
-    /// sensible value of two of them.
+    /// Unit of a promql expression: percent (0 to 100), ratio (0 to 1), gpus (busy GPUs) or count. Never
+    /// guessed, because 0.7 is a sensible value of two of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Unit")]
     pub unit: Option<Unit>,
 
-    /// How devices (or series of an expression) combine for the up and down rules: Mean or Max. Default Mean, the
-    /// load of the pool; Max watches the busiest device.
+    /// How devices (or series of an expression) combine for the up and down rules: Mean or Max. Default Mean,
+    /// the load of the pool; Max watches the busiest device.
     #[serde(default)]
     pub across: Across,
 
-    /// The utilization to keep, in percent of the pool's GPUs. A utilization signal with neither a target nor rules
-    /// uses 75: it leaves a quarter of the pool for the load that arrives while a node boots.
+    /// The utilization to keep, in percent of the pool's GPUs. A utilization signal with neither a target nor
+    /// rules uses 75: it leaves a quarter of the pool for the load that arrives while a node boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_percentage: Option<Percent>,
 
@@ -109,14 +140,15 @@ pub struct Signal {
     #[schemars(with = "UpRule")]
     pub up: Option<UpRule>,
 
-    /// Allows shrinking only while it is met. Default none: the pool shrinks when the smaller size keeps demand
-    /// under the target.
+    /// Allows shrinking only while it is met. Default none: the pool shrinks when the smaller size keeps
+    /// demand under the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DownRule")]
     pub down: Option<DownRule>,
 
-    /// What an empty answer means for a count: Unknown, or Zero (only while the source itself answers). Default
-    /// Unknown, because a query that matches nothing is more often a typing error than an idle service.
+    /// What an empty answer means for a count: Unknown, or Zero (only while the source itself answers).
+    /// Default Unknown, because a query that matches nothing is more often a typing error than an idle
+    /// service.
     #[serde(default)]
     pub absent: Absent,
 }
@@ -149,11 +181,13 @@ impl Signal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DcgmSource {
-    /// Which utilization: GpuUtilization (a kernel was resident; not for MIG), GraphicsEngineActive (works for MIG),
-    /// SmActive, TensorActive, DramActive, MemoryUsed, or PowerRatio. SmActive needs a custom counters file.
+    /// Which utilization: GpuUtilization (a kernel was resident; not for MIG), GraphicsEngineActive (works
+    /// for MIG), SmActive, TensorActive, DramActive, MemoryUsed, or PowerRatio. SmActive needs a custom
+    /// counters file.
     pub metric: DcgmMetric,
 
-    /// Labels that the series must carry, matched exactly. Default none: the pool's nodes already select them.
+    /// Labels that the series must carry, matched exactly. Default none: the pool's nodes already select
+    /// them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub match_labels: BTreeMap<LabelName, LabelValue>,
@@ -233,10 +267,12 @@ pub enum WindowRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("(self.rule == 'Quantile') == has(self.quantile)")
-        .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) or neither")
+        .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) \
+            or neither")
 )]
 pub struct UpRule {
-    /// Growth is allowed at or above this value: percent for a utilization, GPUs or a plain count for those units.
+    /// Growth is allowed at or above this value: percent for a utilization, GPUs or a plain count for those
+    /// units.
     pub above: Threshold,
 
     /// Length of the window that is judged. Default 1m: growth is urgent and cheap to undo.
@@ -245,8 +281,8 @@ pub struct UpRule {
         .message("for must be from 15s to 24h"))]
     pub r#for: HumanDuration,
 
-    /// How the window is judged: Mean, Quantile (with quantile) or Hold. Default Mean, which one short dip does not
-    /// defeat.
+    /// How the window is judged: Mean, Quantile (with quantile) or Hold. Default Mean, which one short dip
+    /// does not defeat.
     #[serde(default = "UpRule::default_rule")]
     pub rule: WindowRule,
 
@@ -266,10 +302,12 @@ impl UpRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("(self.rule == 'Quantile') == has(self.quantile)")
-        .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) or neither")
+        .message("rule Quantile and the field quantile go together; set both (for example quantile: 0.95) \
+            or neither")
 )]
 pub struct DownRule {
-    /// Shrinking is allowed at or below this value: percent for a utilization, GPUs or a plain count for those units.
+    /// Shrinking is allowed at or below this value: percent for a utilization, GPUs or a plain count for
+    /// those units.
     pub below: Threshold,
 
     /// Length of the window that is judged. Default 30m: a lost node costs a boot of many minutes.
@@ -278,8 +316,8 @@ pub struct DownRule {
         .message("for must be from 15s to 24h"))]
     pub r#for: HumanDuration,
 
-    /// How the window is judged: Mean, Quantile (with quantile) or Hold. Default Hold: one busy moment is reason
-    /// enough to keep the node.
+    /// How the window is judged: Mean, Quantile (with quantile) or Hold. Default Hold: one busy moment is
+    /// reason enough to keep the node.
     #[serde(default = "DownRule::default_rule")]
     pub rule: WindowRule,
 

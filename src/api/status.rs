@@ -1,5 +1,7 @@
 //! What the controller writes back: the story of the last decision, and the memory of the next one.
 
+#![allow(clippy::doc_markdown, reason = "field docs are what `kubectl explain` prints")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,8 @@ pub struct GpuScalePolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Accepted, Ready, MetricsAvailable, ScalingActive, ScalingLimited, AbleToScale, Conflicting.
+    /// Conditions: Accepted, Ready, MetricsAvailable, ScalingActive, ScalingLimited, AbleToScale,
+    /// Conflicting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -62,8 +65,8 @@ pub struct GpuScalePolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scale_time: Option<Time>,
 
-    /// What the engine remembers between decisions (cooldowns, recommendation maxima, learned headroom). Opaque; kept
-    /// so that a restart forgets nothing.
+    /// What the engine remembers between decisions (cooldowns, recommendation maxima, learned headroom).
+    /// Opaque; kept so that a restart forgets nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_MEMORY_LENGTH))]
     pub memory: Option<String>,

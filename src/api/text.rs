@@ -1,7 +1,7 @@
 //! Names and expressions that have been looked at: each newtype refuses what its reader could not use.
 //!
-//! The patterns are in the custom resource's schema too. They are checked by hand here, because the core has no
-//! regular expressions; the tests compare the two on the same cases.
+//! The patterns are in the custom resource's schema too. They are checked by hand here, because the core has
+//! no regular expressions; the tests compare the two on the same cases.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -154,8 +154,8 @@ impl ZoneName {
 
 /// A cron expression: minute, hour, day of month, month, day of week, as in crontab(5).
 ///
-/// Read when the policy is, so that a typing error is refused then and not at eight in the evening. The syntax is
-/// that of [`Cron`], which also says when a schedule opens.
+/// Read when the policy is, so that a typing error is refused then and not at eight in the evening. The
+/// syntax is that of [`Cron`], which also says when a schedule opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CronExpression {
@@ -345,7 +345,8 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "\"a100-pool\" is not an AKS node pool name: use 1 to 12 lower-case letters and digits, starting with a letter"
+            "\"a100-pool\" is not an AKS node pool name: use 1 to 12 lower-case letters and digits, \
+                starting with a letter"
         );
     }
 }

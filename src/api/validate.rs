@@ -1,8 +1,9 @@
 //! The offline check: text in, a policy or every reason against it out.
 //!
-//! Three layers, each after the one before. Reading refuses unknown fields and values that a type cannot hold, with
-//! the line. The schema's sizes (items of a list, entries of a map) are checked as the API server would. Then the CEL
-//! rules of the custom resource run, all of them, so that one round of corrections is enough.
+//! Three layers, each after the one before. Reading refuses unknown fields and values that a type cannot
+//! hold, with the line. The schema's sizes (items of a list, entries of a map) are checked as the API server
+//! would. Then the CEL rules of the custom resource run, all of them, so that one round of corrections is
+//! enough.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -55,8 +56,8 @@ pub enum ApiError {
 pub struct Violation {
     /// The field that the rule belongs to, such as `spec.signals[0]`.
     pub path: String,
-    /// Line of that field in the document, from 1; of its parent when the field is not written; `None` for an object
-    /// from a cluster.
+    /// Line of that field in the document, from 1; of its parent when the field is not written; `None` for an
+    /// object from a cluster.
     pub line: Option<u64>,
     /// What is wrong and what to do.
     pub message: String,
@@ -159,8 +160,8 @@ impl From<Document> for GpuScalePolicy {
 ///
 /// # Errors
 ///
-/// [`ApiError::Read`] with the first place that cannot be read, or [`ApiError::Rules`] with every rule that does not
-/// hold.
+/// [`ApiError::Read`] with the first place that cannot be read, or [`ApiError::Rules`] with every rule that
+/// does not hold.
 pub fn validate(yaml: &str) -> Result<GpuScalePolicy, ApiError> {
     serde_saphyr::from_str::<Header>(yaml)
         .map_err(|e| ApiError::read(&e))?
@@ -180,8 +181,8 @@ pub fn validate(yaml: &str) -> Result<GpuScalePolicy, ApiError> {
 
 /// Reads and checks one policy object that came from a cluster.
 ///
-/// A watch should deliver untyped objects and hand each to this function: a typed watch would break for all policies
-/// when one of them cannot be read.
+/// A watch should deliver untyped objects and hand each to this function: a typed watch would break for all
+/// policies when one of them cannot be read.
 ///
 /// # Errors
 ///
@@ -256,7 +257,8 @@ fn violation(path: &str, message: String) -> Violation {
     }
 }
 
-/// Compares the sizes of lists and maps with the schema. Everything else that a schema says is held by the types.
+/// Compares the sizes of lists and maps with the schema. Everything else that a schema says is held by the
+/// types.
 fn check_sizes(schema: &Value, value: &Value, path: &mut String, found: &mut Vec<Violation>) {
     let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
     match value {
@@ -330,7 +332,7 @@ fn reworded(message: &str) -> String {
             let candidates = names.split(", ").map(|name| name.trim_matches('`'));
             let nearest = candidates.map(|name| (edits(written, name), name)).min()?;
             // Further apart than a third of the word is another word.
-            (nearest.0 * 3 <= written.len()).then(|| (before, nearest.1, names))
+            (nearest.0 * 3 <= written.len()).then_some((before, nearest.1, names))
         });
     match nearest {
         Some((before, name, names)) => {

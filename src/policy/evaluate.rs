@@ -26,7 +26,8 @@ pub fn evaluate(
     now: Now,
 ) -> Evaluation {
     memory.notice(config, observation, now);
-    let mut trace = Trace::new(now, observation.asked);
+    let mut evaluation = Evaluation::hold(now, observation.asked);
+    let mut trace = Trace::new(&mut evaluation);
     let missing = growth::missing(config, observation, now);
     let wish = wish_of(config, windows, observation, memory, missing, now, &mut trace);
     remember_wish(config, observation, memory, now, &mut trace);
@@ -45,8 +46,7 @@ pub fn evaluate(
         shrink::limit(&context, windows, memory, &mut trace);
     }
     guard(&context, &mut trace);
-    trace.decision_mut().unplaced = growth::unplaced(&context, memory, &trace);
-    let evaluation = trace.finish();
+    trace.decision_mut().unplaced = growth::unplaced(&context, memory, trace.size());
     remember_decision(&evaluation, wish, memory, now);
     evaluation
 }
@@ -59,14 +59,16 @@ fn wish_of(
     memory: &Memory,
     missing: u32,
     now: Now,
-    trace: &mut Trace,
+    trace: &mut Trace<'_>,
 ) -> Wish {
     let supply = trace.current().saturating_sub(missing);
     let mut reasons = [Reason::WithinTarget; MAX_SIGNALS];
     for ((index, signal), reason) in config.signals.iter().enumerate().zip(&mut reasons) {
-        let mut evidence = evidence::gather(config, windows, observation, memory, index, now);
-        *reason = wish::sizes(config, signal, observation, supply, &mut evidence);
-        trace.add_signal(evidence);
+        let Some(evidence) = trace.next_signal() else {
+            break;
+        };
+        evidence::gather(config, windows, observation, memory, index, now, evidence);
+        *reason = wish::sizes(config, signal, observation, supply, evidence);
     }
     wish::combine(&reasons, missing, trace)
 }
@@ -78,7 +80,7 @@ fn remember_wish(
     observation: &Observation<'_>,
     memory: &mut Memory,
     now: Now,
-    trace: &mut Trace,
+    trace: &mut Trace<'_>,
 ) {
     let recommended = trace.size();
     memory
@@ -107,7 +109,7 @@ fn remember_wish(
 
 /// The last check, independent of every rule above: whatever they did, Unknown never ends below the current size,
 /// and nothing ends above the bound.
-fn guard(context: &Context<'_>, trace: &mut Trace) {
+fn guard(context: &Context<'_>, trace: &mut Trace<'_>) {
     let current = trace.current();
     if context.wish.known != Known::All && trace.size() < current {
         trace.veto(Rule::Guard, i64::from(trace.size()), i64::from(current));

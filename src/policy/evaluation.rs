@@ -15,7 +15,7 @@ use super::sample::NodeId;
 pub const MAX_VICTIMS: usize = 16;
 
 /// Most steps in one evaluation.
-pub const MAX_STEPS: usize = 40;
+pub const MAX_STEPS: usize = 24;
 
 /// What to do, why, and how it came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,14 +355,9 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Collects an evaluation while it is made: the size as it stands, and the record of who changed it.
-pub(super) struct Trace {
-    evaluation: Evaluation,
-    size: u32,
-}
-
-impl Trace {
-    pub(super) fn new(at: Now, current: u32) -> Self {
+impl Evaluation {
+    /// An evaluation that holds the pool at `current`, and of which nothing is known yet.
+    pub(super) fn hold(at: Now, current: u32) -> Self {
         const EMPTY: Step = Step {
             rule: Rule::Wish,
             effect: Effect::Passed,
@@ -371,25 +366,35 @@ impl Trace {
             value: 0,
             limit: 0,
         };
-        let decision = Decision {
-            from: current,
-            to: current,
-            wish: current,
-            reason: Reason::WithinTarget,
-            unplaced: 0,
-            victims: Victims::default(),
-        };
         Self {
-            evaluation: Evaluation {
-                at,
-                decision,
-                signals: [SignalEvidence::default(); MAX_SIGNALS],
-                signal_count: 0,
-                steps: [EMPTY; MAX_STEPS],
-                step_count: 0,
+            at,
+            decision: Decision {
+                from: current,
+                to: current,
+                wish: current,
+                reason: Reason::WithinTarget,
+                unplaced: 0,
+                victims: Victims::default(),
             },
-            size: current,
+            signals: [SignalEvidence::default(); MAX_SIGNALS],
+            signal_count: 0,
+            steps: [EMPTY; MAX_STEPS],
+            step_count: 0,
         }
+    }
+}
+
+/// Collects an evaluation while it is made: the size as it stands is the decision's `to`.
+///
+/// It borrows the record instead of owning it, since moving a record of more than a kilobyte costs as much as
+/// deciding.
+pub(super) struct Trace<'a> {
+    evaluation: &'a mut Evaluation,
+}
+
+impl<'a> Trace<'a> {
+    pub(super) fn new(evaluation: &'a mut Evaluation) -> Self {
+        Self { evaluation }
     }
 
     /// The size asked for when the evaluation began.
@@ -399,7 +404,7 @@ impl Trace {
 
     /// The size as it stands.
     pub(super) fn size(&self) -> u32 {
-        self.size
+        self.evaluation.decision.to
     }
 
     pub(super) fn decision_mut(&mut self) -> &mut Decision {
@@ -410,17 +415,17 @@ impl Trace {
         self.evaluation.signals()
     }
 
-    pub(super) fn add_signal(&mut self, evidence: SignalEvidence) {
-        if let Some(place) = self.evaluation.signals.get_mut(self.evaluation.signal_count) {
-            *place = evidence;
-            self.evaluation.signal_count += 1;
-        }
+    /// The next signal's place in the record, to be filled in.
+    pub(super) fn next_signal(&mut self) -> Option<&mut SignalEvidence> {
+        let place = self.evaluation.signals.get_mut(self.evaluation.signal_count)?;
+        self.evaluation.signal_count += 1;
+        Some(place)
     }
 
     /// Records a rule and takes its size. A rule that changes the size, or brings it back to the current one, is
     /// the reason until a later one does.
     pub(super) fn ask(&mut self, rule: Rule, after: u32, value: i64, limit: i64) {
-        let before = self.size;
+        let before = self.size();
         let effect = if after == before {
             Effect::Passed
         } else if after == self.current() {
@@ -439,12 +444,13 @@ impl Trace {
             value,
             limit,
         });
-        self.size = after;
+        self.evaluation.decision.to = after;
     }
 
     /// Records what the evidence wishes, which is no limit.
     pub(super) fn wish(&mut self, size: u32, reason: Reason, known: usize, signals: usize) {
-        let effect = if size == self.size {
+        let before = self.size();
+        let effect = if size == before {
             Effect::Passed
         } else {
             Effect::Shaped
@@ -456,14 +462,13 @@ impl Trace {
         self.record(Step {
             rule: Rule::Wish,
             effect,
-            before: self.size,
+            before,
             after: size,
             value,
             limit,
         });
-        self.evaluation.decision.reason = reason;
-        self.evaluation.decision.wish = size;
-        self.size = size;
+        let decision = &mut self.evaluation.decision;
+        (decision.reason, decision.wish, decision.to) = (reason, size, size);
     }
 
     /// Stops the change: the size is the current one again.
@@ -474,7 +479,7 @@ impl Trace {
 
     /// Records a rule that was asked and had nothing to say.
     pub(super) fn pass(&mut self, rule: Rule, value: i64, limit: i64) {
-        self.ask(rule, self.size, value, limit);
+        self.ask(rule, self.size(), value, limit);
     }
 
     fn record(&mut self, step: Step) {
@@ -482,10 +487,5 @@ impl Trace {
             *place = step;
             self.evaluation.step_count += 1;
         }
-    }
-
-    pub(super) fn finish(mut self) -> Evaluation {
-        self.evaluation.decision.to = self.size;
-        self.evaluation
     }
 }

@@ -18,27 +18,23 @@ pub(super) fn gather(
     memory: &Memory,
     index: usize,
     now: Now,
-) -> SignalEvidence {
+    evidence: &mut SignalEvidence,
+) {
     let signal = &config.signals[index];
     let Some(Some(window)) = windows.signals.get(index) else {
         let seen = matches!(observation.waiting, Waiting::Pods(_));
-        return SignalEvidence {
-            quality: if seen {
-                Quality::Good
-            } else {
-                Quality::NoClusterView
-            },
-            coverage: if seen { ONE } else { 0 },
-            up: Verdict::Met,
-            down: if seen { Verdict::Met } else { Verdict::Unknown },
-            ..SignalEvidence::default()
+        evidence.quality = if seen {
+            Quality::Good
+        } else {
+            Quality::NoClusterView
         };
+        evidence.coverage = if seen { ONE } else { 0 };
+        evidence.up = Verdict::Met;
+        evidence.down = if seen { Verdict::Met } else { Verdict::Unknown };
+        return;
     };
     let newest = window.newest_ms();
-    let mut evidence = SignalEvidence {
-        age_ms: newest.map_or(Millis::MAX, |newest| now.wall_ms.saturating_sub(newest)),
-        ..SignalEvidence::default()
-    };
+    evidence.age_ms = newest.map_or(Millis::MAX, |newest| now.wall_ms.saturating_sub(newest));
     let read = windows.reads.get(index).copied().unwrap_or_default();
     let sick = too_many_unhealthy(signal, observation);
     let usable = if newest.is_none() {
@@ -52,17 +48,17 @@ pub(super) fn gather(
     } else {
         Quality::Good
     };
-    demand(config, signal, window, usable, now, &mut evidence);
+    demand(config, signal, window, usable, now, evidence);
     let up_since = memory.up_since_ms.unwrap_or(Millis::MIN);
     let down_since = memory.down_since_ms.unwrap_or(Millis::MIN);
+    let good = evidence.quality == Quality::Good;
     let judge = |rule: &Option<Rule>, edge, since_ms| match rule {
-        None if evidence.quality == Quality::Good => (Verdict::Met, 0),
+        None if good => (Verdict::Met, 0),
         Some(rule) if usable == Quality::Good => verdict(config, window, rule, edge, since_ms, now),
         _ => (Verdict::Unknown, 0),
     };
     (evidence.up, evidence.up_value) = judge(&signal.up, Edge::Up, up_since);
     (evidence.down, evidence.down_value) = judge(&signal.down, Edge::Down, down_since);
-    evidence
 }
 
 fn too_many_unhealthy(signal: &Signal, observation: &Observation<'_>) -> bool {

@@ -3,10 +3,10 @@
 //! To add a veto: add its name to [`Rule`], write a function of this form, and call it from [`limit`]. The trace
 //! records it even when it lets the growth pass, so status, log, report and `explain` show it without more ado.
 
-use super::config::{Behavior, Config, RateKind, SelectPolicy, Suspend};
+use super::config::{Behavior, Config, MINUTE_MS, Millis, RateKind, SelectPolicy, Suspend};
 use super::evaluation::{Reason, Rule, Trace};
 use super::limits::{Bounds, since};
-use super::memory::{FOREIGN_WRITES_ALLOWED, Memory};
+use super::memory::{FOREIGN_WRITES_ALLOWED, Memory, Missing};
 use super::observation::{Freeze, Now, Observation, Operation, Pause, Waiting};
 use super::wish::{Growth, Wish};
 
@@ -15,7 +15,7 @@ use super::wish::{Growth, Wish};
 const GROWTHS_WITHOUT_RELIEF: u32 = 8;
 
 /// How long the breaker stays open.
-pub(super) const BREAKER_MS: i64 = 60 * super::config::MINUTE_MS;
+const BREAKER_MS: Millis = 60 * MINUTE_MS;
 
 /// What a growth is judged by.
 pub(super) struct Context<'a> {
@@ -29,8 +29,8 @@ pub(super) struct Context<'a> {
 }
 
 /// Asks every growth veto about the size in the trace, until one stops it.
-pub(super) fn limit(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
-    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace); 9] = [
+pub(super) fn limit(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
+    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 9] = [
         brakes,
         pool_busy,
         supply,
@@ -63,16 +63,16 @@ pub(super) fn missing(config: &Config, observation: &Observation<'_>, now: Now) 
 
 /// Growth that this pool cannot give: what the signals need within the bounds, less what works, is coming, or has
 /// just been asked for.
-pub(super) fn unplaced(context: &Context<'_>, memory: &Memory, trace: &Trace) -> u32 {
+pub(super) fn unplaced(context: &Context<'_>, memory: &Memory, size: u32) -> u32 {
     if context.missing == 0 && memory.capacity.is_none() {
         return 0;
     }
     let wanted = context.wish.needs.min(context.bounds.max);
-    wanted.saturating_sub(trace.size().saturating_sub(context.missing))
+    wanted.saturating_sub(size.saturating_sub(context.missing))
 }
 
 /// Suspend, freeze and pause, for either direction.
-pub(super) fn stopped(config: &Config, observation: &Observation<'_>, paused: Pause, trace: &mut Trace) {
+pub(super) fn stopped(config: &Config, observation: &Observation<'_>, paused: Pause, trace: &mut Trace<'_>) {
     if config.suspend == Suspend::Suspended {
         trace.veto(Rule::Suspended, 0, 0);
     } else if observation.freeze == Freeze::On {
@@ -82,7 +82,7 @@ pub(super) fn stopped(config: &Config, observation: &Observation<'_>, paused: Pa
     }
 }
 
-fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     stopped(context.config, context.observation, Pause::ScaleOut, trace);
     if context.config.up.select == SelectPolicy::Disabled {
         trace.veto(Rule::Disabled, 0, 0);
@@ -90,7 +90,7 @@ fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
 }
 
 /// One resize at a time, ours or anybody's; and none at all in a pool that is fought over.
-pub(super) fn busy(observation: &Observation<'_>, memory: &Memory, trace: &mut Trace) {
+pub(super) fn busy(observation: &Observation<'_>, memory: &Memory, trace: &mut Trace<'_>) {
     if observation.operation != Operation::None {
         trace.veto(
             Rule::PoolBusy,
@@ -107,34 +107,46 @@ pub(super) fn busy(observation: &Observation<'_>, memory: &Memory, trace: &mut T
     }
 }
 
-fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     busy(context.observation, memory, trace);
 }
 
-/// Nodes asked for are supply until `provisionTimeout`. Those that did not come by then are asked for once more;
-/// after that they are `NodesMissing`, and what they were to carry is for the fallback pools.
-fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
-    let (missing, timeout_ms) = (i64::from(context.missing), context.config.provision_timeout_ms);
-    if missing == 0 {
-        memory.asked_again_at_ms = None;
-        trace.pass(Rule::SupplyInFlight, 0, timeout_ms);
-        return;
-    }
-    match memory.asked_again_at_ms {
-        Some(at_ms) if context.now.timer_ms - at_ms >= timeout_ms => {
-            trace.veto(Rule::NodesMissing, missing, timeout_ms);
+/// How long after nodes asked for twice did not come the platform is left alone: as after an allocation failure.
+const MISSING_BACKOFF_MS: Millis = 60 * MINUTE_MS;
+
+/// Nodes asked for are supply until `provisionTimeout`. Those that did not come by then are asked for once more, on
+/// top of what is missing; if those do not come either they are `NodesMissing`, and what they were to carry is for
+/// the fallback pools. After an hour the platform is asked again: no fault makes a hold permanent.
+fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
+    let (nodes, timeout_ms) = (context.missing, context.config.provision_timeout_ms);
+    let now_ms = context.now.timer_ms;
+    let again = Some(Missing { at_ms: now_ms, nodes });
+    let (missing, limit) = (i64::from(nodes), timeout_ms);
+    match memory.missing {
+        _ if nodes == 0 => {
+            memory.missing = None;
+            trace.pass(Rule::SupplyInFlight, missing, limit);
         }
-        Some(_) => trace.veto(Rule::SupplyInFlight, missing, timeout_ms),
         None => {
-            memory.asked_again_at_ms = Some(context.now.timer_ms);
-            trace.pass(Rule::NodesMissing, missing, timeout_ms);
+            memory.missing = again;
+            trace.pass(Rule::NodesMissing, missing, limit);
+        }
+        // No more are missing than were asked for again: the growth is for other demand.
+        Some(known) if nodes <= known.nodes => trace.pass(Rule::SupplyInFlight, missing, limit),
+        Some(known) if now_ms - known.at_ms < timeout_ms => trace.veto(Rule::SupplyInFlight, missing, limit),
+        Some(known) if now_ms - known.at_ms < MISSING_BACKOFF_MS.max(timeout_ms) => {
+            trace.veto(Rule::NodesMissing, missing, limit);
+        }
+        Some(_) => {
+            memory.missing = again;
+            trace.pass(Rule::NodesMissing, missing, limit);
         }
     }
 }
 
 /// GPUs that are schedulable and free cover the growth: what is missing is pods on them, not nodes. Waiting pods
 /// have been placed on those GPUs already, so a growth for pods is not asked again.
-fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     let Some(free) = context.observation.free_gpus else {
         return;
     };
@@ -159,7 +171,7 @@ fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
 
 /// A guess is not repeated before the last one had time to show. Demand that was measured needs no settling: it is
 /// compared with all that was asked for, so it cannot be answered twice.
-fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if context.wish.growth == Growth::Measured {
         return;
     }
@@ -173,7 +185,7 @@ fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
 
 /// Growth that brings no relief, again and again, is a fault: a metric stuck at 100 %, or work that does not
 /// spread.
-fn breaker(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn breaker(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if context.wish.growth == Growth::Measured && memory.breaker_until_ms.is_none() {
         return;
     }
@@ -197,7 +209,7 @@ fn breaker(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
 }
 
 /// The smallest wish of the growing window, as the HPA does.
-fn stabilize(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn stabilize(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let window_ms = context.config.up.stabilization_ms;
     if window_ms > 0 {
         let smallest = memory
@@ -208,7 +220,7 @@ fn stabilize(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
     }
 }
 
-fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let allowed = largest(&context.config.up, memory, context.now, trace.current());
     let size = trace.size().min(allowed.max(trace.current()));
     trace.ask(
@@ -243,7 +255,7 @@ fn largest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 
 }
 
 /// The platform said it has no capacity: asking again before it can have some only costs throttling budget.
-fn capacity(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn capacity(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if let Some((_, until_ms)) = memory.capacity {
         trace.veto(Rule::CapacityMemory, until_ms - context.now.timer_ms, 0);
     }

@@ -15,7 +15,12 @@ pub(super) struct Bounds {
 }
 
 /// Applies the bounds in force to the wish and returns them.
-pub(super) fn shape(config: &Config, observation: &Observation<'_>, now: Now, trace: &mut Trace) -> Bounds {
+pub(super) fn shape(
+    config: &Config,
+    observation: &Observation<'_>,
+    now: Now,
+    trace: &mut Trace<'_>,
+) -> Bounds {
     let scheduled = schedules(config, now);
     let mut bounds = scheduled.map_or(
         Bounds {

@@ -49,12 +49,22 @@ pub struct Memory {
     pub capacity: Option<(Failure, Millis)>,
     /// Timers of the last foreign writes, oldest first.
     pub foreign_writes: Vec<Millis>,
-    /// Timer at which missing nodes were asked for once more.
-    pub asked_again_at_ms: Option<Millis>,
+    /// Nodes that were asked for, did not come, and were asked for once more.
+    pub missing: Option<Missing>,
     /// Saturated growths in a row without relief.
     pub growths_without_relief: u32,
     /// Timer at which the breaker lets growth through again.
     pub breaker_until_ms: Option<Millis>,
+}
+
+/// Nodes that were asked for, did not come, and were asked for once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Missing {
+    /// Timer at which they were asked for again.
+    pub at_ms: Millis,
+    /// How many.
+    pub nodes: u32,
 }
 
 /// A resize that was decided and is not yet seen.
@@ -157,12 +167,14 @@ impl Memory {
         [
             &mut self.resized_at_ms,
             &mut self.arrived_at_ms,
-            &mut self.asked_again_at_ms,
             &mut self.breaker_until_ms,
         ]
         .into_iter()
         .flatten()
         .for_each(shift);
+        self.missing
+            .iter_mut()
+            .for_each(|missing| shift(&mut missing.at_ms));
         self.intent.iter_mut().for_each(|intent| shift(&mut intent.at_ms));
         self.capacity.iter_mut().for_each(|(_, until_ms)| shift(until_ms));
         self.foreign_writes.iter_mut().for_each(shift);

@@ -13,8 +13,8 @@ use super::windows::Windows;
 use super::wish::Known;
 
 /// Asks every shrink veto about the size in the trace, until one stops it.
-pub(super) fn limit(context: &Context<'_>, windows: &Windows, memory: &mut Memory, trace: &mut Trace) {
-    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace); 8] = [
+pub(super) fn limit(context: &Context<'_>, windows: &Windows, memory: &mut Memory, trace: &mut Trace<'_>) {
+    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 8] = [
         brakes,
         data_quality,
         pool_busy,
@@ -33,7 +33,7 @@ pub(super) fn limit(context: &Context<'_>, windows: &Windows, memory: &mut Memor
     victims(context, windows, trace);
 }
 
-fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     stopped(context.config, context.observation, Pause::ScaleIn, trace);
     if context.config.down.select == SelectPolicy::Disabled {
         trace.veto(Rule::Disabled, 0, 0);
@@ -41,7 +41,7 @@ fn brakes(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
 }
 
 /// Promise 1: input that cannot be judged never makes a pool smaller.
-fn data_quality(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn data_quality(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     match context.wish.known {
         Known::All => trace.pass(Rule::DataQuality, -1, 0),
         Known::Not { signal, quality } => {
@@ -54,18 +54,18 @@ fn data_quality(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
     }
 }
 
-fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     busy(context.observation, memory, trace);
 }
 
 /// A bound, a schedule or a budget may wish for less than the load needs; the load wins.
-fn in_use(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn in_use(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     let needed = context.wish.floor.min(trace.current());
     let size = trace.size().max(needed);
     trace.ask(Rule::InUse, size, i64::from(needed), 0);
 }
 
-fn cooldown(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn cooldown(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let (waited_ms, wanted_ms) = (
         since(memory.resized_at_ms, context.now),
         context.config.down.cooldown_ms,
@@ -78,7 +78,7 @@ fn cooldown(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
 }
 
 /// The largest wish of the window; [`super::evaluate`] has put this tick's in.
-fn stabilized(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn stabilized(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let window_ms = context.config.down.stabilization_ms;
     let largest = memory.largest_wishes.extreme().unwrap_or(trace.size());
     let size = trace.size().max(largest).min(trace.current());
@@ -87,7 +87,7 @@ fn stabilized(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
 
 /// The demand of today on the nodes that would be left must stay under every up threshold, or the pool would grow
 /// again at once.
-fn anti_flap(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
+fn anti_flap(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     let gpus = i64::from(context.observation.gpus_per_node.max(1));
     let broken = i64::from(context.observation.unhealthy);
     for (index, signal) in context.config.signals.iter().enumerate() {
@@ -111,7 +111,7 @@ fn anti_flap(context: &Context<'_>, _: &mut Memory, trace: &mut Trace) {
     }
 }
 
-fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace) {
+fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let allowed = smallest(&context.config.down, memory, context.now, trace.current());
     let size = trace.size().max(allowed.min(trace.current()));
     trace.ask(
@@ -144,7 +144,7 @@ fn smallest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32
 }
 
 /// Promise 2: only nodes that can go safely do.
-fn victims(context: &Context<'_>, windows: &Windows, trace: &mut Trace) {
+fn victims(context: &Context<'_>, windows: &Windows, trace: &mut Trace<'_>) {
     let wanted = trace.current() - trace.size();
     let idle_since_ms = context.now.wall_ms - context.config.data_quality.idle_window_ms;
     match context.observation.nodes {

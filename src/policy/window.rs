@@ -20,8 +20,6 @@
 //! measure, and the two- and three-point arguments about inclusive edges that separate Prometheus 2 from 3 and
 //! from `VictoriaMetrics` do not arise.
 
-use std::collections::VecDeque;
-
 use super::config::{Micro, Millis, Rule, Statistic};
 
 /// The state of a signal between two changes.
@@ -90,7 +88,7 @@ impl Default for Thresholds {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Segment {
     start_ms: Millis,
     level: Level,
@@ -102,9 +100,7 @@ struct Segment {
 #[derive(Debug, Clone)]
 pub struct Series {
     thresholds: Thresholds,
-    segments: VecDeque<Segment>,
-    /// Segments dropped from the front so far: cursors count from the beginning of time.
-    dropped: u64,
+    segments: Ring,
     /// For each window that is asked for, the segment its left edge was last seen in.
     cursors: [Cursor; CURSORS],
     /// How far back anything may be asked for.
@@ -118,10 +114,77 @@ pub const CURSORS: usize = 3;
 struct Cursor {
     /// Distance from `now` to the edge that this cursor follows.
     back_ms: Millis,
-    segment: u64,
+    segment: usize,
+}
+
+/// A queue whose places are numbered from the beginning of time, so that a cursor stays valid while the front
+/// leaves. The storage is a power of two, so that a place is found by masking its number.
+#[derive(Debug, Clone)]
+struct Ring {
+    places: Vec<Segment>,
+    first: usize,
+    end: usize,
+}
+
+impl Ring {
+    fn new() -> Self {
+        Self {
+            places: vec![Segment::default(); 16],
+            first: 0,
+            end: 0,
+        }
+    }
+
+    /// Segment number `index`, if it is still, and already, there.
+    #[inline]
+    fn get(&self, index: usize) -> Option<&Segment> {
+        if index < self.first || index >= self.end {
+            return None;
+        }
+        self.places.get(index & (self.places.len() - 1))
+    }
+
+    #[inline]
+    fn last(&self) -> Option<&Segment> {
+        self.get(self.end.wrapping_sub(1))
+    }
+
+    #[inline]
+    fn last_mut(&mut self) -> Option<&mut Segment> {
+        if self.first == self.end {
+            return None;
+        }
+        let mask = self.places.len() - 1;
+        self.places.get_mut((self.end - 1) & mask)
+    }
+
+    #[inline]
+    fn push(&mut self, segment: Segment) {
+        if self.end - self.first == self.places.len() {
+            self.grow();
+        }
+        let mask = self.places.len() - 1;
+        if let Some(place) = self.places.get_mut(self.end & mask) {
+            *place = segment;
+            self.end += 1;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut places = vec![Segment::default(); self.places.len() * 2];
+        let mask = places.len() - 1;
+        for index in self.first..self.end {
+            if let Some(segment) = self.get(index) {
+                places[index & mask] = *segment;
+            }
+        }
+        self.places = places;
+    }
 }
 
 impl Level {
+    #[inline]
     fn add_to(&self, totals: &Totals, thresholds: Thresholds, duration_ms: Millis) -> Totals {
         if self.covered == Covered::No {
             return *totals;
@@ -143,6 +206,7 @@ impl Level {
 }
 
 impl Totals {
+    #[inline]
     fn minus(&self, earlier: &Self) -> Self {
         Self {
             covered_ms: self.covered_ms - earlier.covered_ms,
@@ -158,6 +222,7 @@ impl Totals {
 
     /// The time-weighted mean of an integral over the covered time, `None` without covered time.
     #[must_use]
+    #[inline]
     pub fn mean(&self, integral: i128) -> Option<Micro> {
         if self.covered_ms <= 0 {
             return None;
@@ -171,6 +236,7 @@ impl Totals {
 
     /// Whether an up rule is satisfied by this span; `None` without covered time.
     #[must_use]
+    #[inline]
     pub fn satisfies_up(&self, rule: &Rule) -> Option<bool> {
         Some(match rule.statistic {
             Statistic::Mean => self.mean(self.low)? >= rule.threshold,
@@ -183,6 +249,7 @@ impl Totals {
 
     /// Whether a down rule is satisfied by this span; `None` without covered time.
     #[must_use]
+    #[inline]
     pub fn satisfies_down(&self, rule: &Rule) -> Option<bool> {
         Some(match rule.statistic {
             // Rounded up, so that a mean just above the threshold is not taken for one at it.
@@ -209,11 +276,10 @@ impl Series {
     #[must_use]
     pub fn new(thresholds: Thresholds, backs_ms: [Millis; CURSORS], pad_ms: Millis) -> Self {
         Self {
-            keep_ms: backs_ms.iter().max().map_or(0, |longest| longest + pad_ms),
             thresholds,
-            segments: VecDeque::new(),
-            dropped: 0,
+            segments: Ring::new(),
             cursors: backs_ms.map(|back_ms| Cursor { back_ms, segment: 0 }),
+            keep_ms: backs_ms.iter().max().map_or(0, |longest| longest + pad_ms),
         }
     }
 
@@ -221,14 +287,15 @@ impl Series {
     #[must_use]
     pub fn last(&self) -> Option<(Millis, Level)> {
         self.segments
-            .back()
+            .last()
             .map(|segment| (segment.start_ms, segment.level))
     }
 
     /// Appends a change at `at_ms`, which must not be before the last one; a second change at the same instant
     /// replaces the first.
+    #[inline]
     pub fn push(&mut self, at_ms: Millis, level: Level) {
-        let before = match self.segments.back_mut() {
+        let before = match self.segments.last_mut() {
             None => Totals::default(),
             Some(last) if last.start_ms >= at_ms => {
                 last.level = level;
@@ -240,7 +307,7 @@ impl Series {
                 .level
                 .add_to(&last.before, self.thresholds, at_ms - last.start_ms),
         };
-        self.segments.push_back(Segment {
+        self.segments.push(Segment {
             start_ms: at_ms,
             level,
             before,
@@ -249,71 +316,75 @@ impl Series {
 
     /// Forgets every change at or after `at_ms`.
     pub fn truncate(&mut self, at_ms: Millis) {
-        while self.segments.back().is_some_and(|last| last.start_ms >= at_ms) {
-            self.segments.pop_back();
+        while self.segments.last().is_some_and(|last| last.start_ms >= at_ms) {
+            self.segments.end -= 1;
         }
     }
 
     /// Forgets what no window needs any more and moves the cursors to where windows that end at `now_ms` begin.
+    #[inline]
     pub fn slide(&mut self, now_ms: Millis) {
+        let oldest_ms = now_ms.saturating_sub(self.keep_ms);
         // The segment that is in force at the oldest edge stays.
         while self
             .segments
-            .get(1)
-            .is_some_and(|second| second.start_ms <= now_ms - self.keep_ms)
+            .get(self.segments.first + 1)
+            .is_some_and(|second| second.start_ms <= oldest_ms)
         {
-            self.segments.pop_front();
-            self.dropped += 1;
+            self.segments.first += 1;
         }
         for index in 0..CURSORS {
             let Cursor { back_ms, segment } = self.cursors[index];
-            self.cursors[index].segment = self.seek(now_ms - back_ms, segment);
+            if back_ms > 0 {
+                self.cursors[index].segment = self.seek(now_ms - back_ms, segment);
+            }
         }
     }
 
     /// The integrals over (`from_ms`, `to_ms`], where `cursor` names the window whose left edge `from_ms` is.
     /// Time before the first change is uncovered.
     #[must_use]
+    #[inline]
     pub fn span(&self, cursor: usize, from_ms: Millis, to_ms: Millis) -> Totals {
         let hint = self.cursors.get(cursor).map_or(0, |cursor| cursor.segment);
         let start = self.integral(self.seek(from_ms, hint), from_ms);
-        let end = self.integral(self.seek(to_ms, self.dropped + self.segments.len() as u64), to_ms);
+        let end = self.integral(self.seek(to_ms, self.segments.end), to_ms);
         end.minus(&start)
     }
 
     /// The level in force at `at_ms`, looked for from the left edge of the window `cursor` on.
     #[must_use]
+    #[inline]
     pub fn level_at(&self, cursor: usize, at_ms: Millis) -> Option<Level> {
         let hint = self.cursors.get(cursor).map_or(0, |cursor| cursor.segment);
-        let local = usize::try_from(self.seek(at_ms, hint) - self.dropped).ok()?;
-        self.segments
-            .get(local)
+        let segment = self.segments.get(self.seek(at_ms, hint));
+        segment
             .filter(|segment| segment.start_ms <= at_ms)
             .map(|segment| segment.level)
     }
 
-    /// The number, from the beginning of time, of the segment in force at `at_ms`, looked for from `hint` on.
-    fn seek(&self, at_ms: Millis, hint: u64) -> u64 {
-        let count = self.segments.len() as u64;
-        let starts_by = |index: u64| {
-            let local = usize::try_from(index).unwrap_or(usize::MAX);
+    /// The number of the segment in force at `at_ms`, looked for from `hint` on; the first one for earlier times.
+    #[inline]
+    fn seek(&self, at_ms: Millis, hint: usize) -> usize {
+        let Ring { first, end, .. } = self.segments;
+        let starts_by = |index: usize| {
             self.segments
-                .get(local)
+                .get(index)
                 .is_some_and(|segment| segment.start_ms <= at_ms)
         };
-        let mut index = hint.saturating_sub(self.dropped).min(count.saturating_sub(1));
-        while index > 0 && !starts_by(index) {
+        let mut index = hint.min(end.saturating_sub(1)).max(first);
+        while index > first && !starts_by(index) {
             index -= 1;
         }
         while starts_by(index + 1) {
             index += 1;
         }
-        self.dropped + index
+        index
     }
 
-    fn integral(&self, segment: u64, at_ms: Millis) -> Totals {
-        let local = usize::try_from(segment - self.dropped).unwrap_or(usize::MAX);
-        match self.segments.get(local) {
+    #[inline]
+    fn integral(&self, segment: usize, at_ms: Millis) -> Totals {
+        match self.segments.get(segment) {
             Some(segment) if segment.start_ms <= at_ms => {
                 segment
                     .level

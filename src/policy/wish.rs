@@ -225,7 +225,7 @@ fn nodes_for(load: Micro, per_node: Micro) -> u32 {
 
 /// Combines the signals into one wish and records it. `missing` nodes are asked for and not coming: what the load
 /// needs, it needs besides them.
-pub(super) fn combine(reasons: &[Reason], missing: u32, trace: &mut Trace) -> Wish {
+pub(super) fn combine(reasons: &[Reason], missing: u32, trace: &mut Trace<'_>) -> Wish {
     let current = trace.current();
     let supply = current.saturating_sub(missing);
     let signals = trace.signals();
