@@ -3,18 +3,27 @@
 //! It goes through the public [`policy::evaluate`](crate::policy::evaluate) with all its steps: what is judged here
 //! is what runs in production.
 
+mod backlog;
+mod driver;
+mod exporter;
+mod fluid_world;
+mod platform;
+
 use crate::policy::config::{Config, Micro, Millis};
 use crate::policy::evaluation::Evaluation;
-use crate::policy::observation::{Booting, Nodes, Now, Observation};
-use crate::policy::sample::{DeviceId, NodeId, Sample};
-use crate::policy::windows::{Delta, Device};
-use crate::policy::{Memory, Windows, evaluate};
+use crate::policy::observation::Observation;
 use crate::recording::Demand;
 
 use super::boot::BootDelay;
 use super::fault::Fault;
-use super::fluid::{FluidPool, PoolSpec};
+use super::fluid::PoolSpec;
 use super::scorecard::{Interval, Meter};
+
+pub(super) use driver::Driver;
+use exporter::Exporter;
+pub(super) use exporter::{Shown, series};
+use fluid_world::{ClusterView, World};
+pub(super) use platform::{Change, Platform};
 
 /// One run: a policy, a demand, a pool.
 #[derive(Debug, Clone)]
@@ -121,92 +130,61 @@ pub struct Outcome {
     pub checksum: u64,
     /// Ticks evaluated.
     pub ticks: u64,
-}
-
-/// FNV-1a over the decisions (Fowler, Noll, Vo; 64 bit).
-#[derive(Debug, Clone, Copy)]
-struct Checksum(u64);
-
-impl Checksum {
-    fn add(&mut self, evaluation: &Evaluation) {
-        let decision = &evaluation.decision;
-        for word in [decision.from, decision.to, decision.wish] {
-            self.0 = (self.0 ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
+    /// Work that waited and was served later, in micro-GPU × ms; the meter counts it as missed.
+    pub late: i128,
+    /// Work that still waited at the end, in micro-GPU × ms; the meter counts it as missed.
+    pub waiting: i128,
 }
 
 /// Runs a policy in the fluid world.
 ///
-/// At each tick: nodes whose boot is over join, the exporters show the utilization that this interval's demand
-/// makes on them, the policy decides, its decision takes effect at once, and what is ready then serves the
-/// interval. The devices are equal by construction, so they report as one group.
+/// At each tick: faults strike, nodes whose boot is over join, the exporters show what this interval's demand makes
+/// of them, the policy decides, its decision takes effect at once, and what is ready then serves the interval. A
+/// node is Ready when its driver is. Any node may go, since load moves by itself, and booting ones go first.
+///
+/// What each kind of signal reads is said in the private module `exporter`: utilization for devices and shares,
+/// demand for a series in GPUs, work that finds no room for a series that counts and for `gpuRequests`.
 pub fn fluid(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
-    const GROUP: DeviceId = DeviceId(0);
-    let config = setup.config;
-    let mut pool = FluidPool::new(setup.spec.gpus_per_node, setup.spec.bounded(setup.initial_nodes));
+    let (length_ms, start_ms) = (setup.demand.step_ms(), setup.demand.start_ms());
+    let mut world = World::new(setup);
+    let mut driver = Driver::new(setup.config);
+    let mut exporter = Exporter::new(setup.config, setup.faults, start_ms);
+    let mut cluster_view = ClusterView::new(setup.config);
     let mut meter = Meter::new(setup.spec.gpus_per_node);
-    let (mut windows, mut memory) = (Windows::new(config), Memory::default());
-    let mut checksum = Checksum(0xcbf2_9ce4_8422_2325);
-    let mut booting: Vec<Booting> = Vec::new();
-    let (length_ms, mut now_ms) = (setup.demand.step_ms(), setup.demand.start_ms());
-    let device = |capacity: Micro| Device {
-        weight: capacity,
-        ..Device::new(GROUP, NodeId(0), now_ms)
-    };
-    let mut inventory = [device(pool.capacity())];
-    windows.ingest(&Delta {
-        now_ms,
-        samples: &[],
-        inventory: Some(&inventory),
-        reads: &[],
-    });
+    let mut now_ms = start_ms;
+    driver.ingest(now_ms, &[], Some(exporter.inventory()));
     for &wanted in setup.demand.values() {
-        pool.advance(now_ms);
-        let shown = pool.serve(wanted).utilization_ppm;
-        let capacity = pool.capacity();
-        let sample = Sample {
-            weight: capacity,
-            ..Sample::of_device(0, GROUP, now_ms, shown)
+        world.advance(now_ms);
+        let met = world.backlog.look(&world.pool, wanted);
+        let capacity = world.pool.capacity();
+        if exporter.resized(capacity) {
+            driver.ingest(now_ms, &[], Some(exporter.inventory()));
+        }
+        let shown = Shown {
+            capacity,
+            utilization: met.utilization,
+            demand: wanted,
+            waiting: met.waiting,
         };
-        let samples: &[Sample] = if capacity > 0 {
-            std::slice::from_ref(&sample)
-        } else {
-            &[]
-        };
-        let resized = inventory[0].weight != capacity;
-        inventory[0].weight = capacity;
-        windows.ingest(&Delta {
+        driver.ingest(
             now_ms,
-            samples,
-            inventory: resized.then_some(&inventory),
-            reads: &[],
-        });
-        booting.clear();
-        booting.extend(pool.boots().iter().map(|boot| Booting {
-            nodes: boot.nodes,
-            since_ms: boot.ready_at_ms - setup.spec.boot_ms,
-        }));
-        let asked = pool.asked();
+            exporter.scrape(now_ms, shown, world.platform.active()),
+            None,
+        );
+        let asked = world.platform.count();
         let observation = Observation {
-            asked,
-            ready: pool.ready(),
-            schedulable: pool.ready(),
-            booting: &booting,
-            gpus_per_node: setup.spec.gpus_per_node,
-            nodes: Nodes::Interchangeable,
+            waiting: cluster_view.waiting(met.waiting),
             node_price: setup.node_price,
-            ..Observation::default()
+            ..world.observe()
         };
-        let evaluation = evaluate(config, &windows, &observation, &mut memory, Now::at(now_ms));
-        checksum.add(&evaluation);
-        let target = evaluation.decision.to;
-        pool.resize(now_ms, target, setup.spec.boot_ms);
-        meter.resized(now_ms, asked, target);
-        let served = pool.serve(wanted).served;
+        let evaluation = driver.decide(now_ms, &observation);
+        driver.note(&evaluation);
+        world.resize(now_ms, evaluation.decision.to);
+        meter.resized(now_ms, asked, world.platform.count());
+        let served = world.backlog.pass(&world.pool, wanted);
         meter.interval(&Interval {
             length_ms,
-            billed_nodes: pool.asked(),
+            billed_nodes: world.pool.asked(),
             demand: wanted,
             served,
         });
@@ -214,15 +192,16 @@ pub fn fluid(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
             now_ms,
             demand: wanted,
             served,
-            asked: pool.asked(),
-            ready: pool.ready(),
+            asked: world.platform.count(),
+            ready: world.pool.ready(),
             evaluation: &evaluation,
         });
         now_ms += length_ms;
     }
+    let (late, waiting) = world.backlog.totals();
     Outcome {
-        meter,
-        checksum: checksum.0,
-        ticks: setup.demand.values().len() as u64,
+        late,
+        waiting,
+        ..driver.outcome(meter)
     }
 }

@@ -57,6 +57,8 @@ impl PoolSpec {
 /// Nodes requested together that become ready together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cohort {
+    /// When the nodes were requested.
+    pub requested_at_ms: i64,
     /// When the nodes start to serve.
     pub ready_at_ms: i64,
     /// How many there are; never 0.
@@ -187,8 +189,14 @@ impl FluidPool {
         self.booting += nodes;
         self.next_ready_ms = self.next_ready_ms.min(ready_at_ms);
         match self.cohorts.last_mut() {
-            Some(newest) if newest.ready_at_ms == ready_at_ms => newest.nodes += nodes,
-            _ => self.cohorts.push(Cohort { ready_at_ms, nodes }),
+            Some(newest) if newest.ready_at_ms == ready_at_ms && newest.requested_at_ms == now_ms => {
+                newest.nodes += nodes;
+            }
+            _ => self.cohorts.push(Cohort {
+                requested_at_ms: now_ms,
+                ready_at_ms,
+                nodes,
+            }),
         }
     }
 
@@ -313,6 +321,7 @@ mod tests {
         assert_eq!(
             pool.boots(),
             [Cohort {
+                requested_at_ms: 0,
                 ready_at_ms: BOOT,
                 nodes: 2
             }]
@@ -338,6 +347,7 @@ mod tests {
         assert_eq!(
             pool.boots(),
             [Cohort {
+                requested_at_ms: 0,
                 ready_at_ms: 600_000,
                 nodes: 1
             }]
