@@ -49,10 +49,15 @@ impl Terminal {
         self.ink
     }
 
-    /// Breaks a sentence into lines that fit, at spaces.
+    /// Breaks a sentence into lines that fit, at spaces that are not inside backticks.
     pub(super) fn wrapped(&self, sentence: &str) -> String {
         let mut lines: Vec<String> = Vec::new();
-        for word in sentence.split(' ') {
+        let mut quoted = false;
+        let spaces = |c: char| {
+            quoted ^= c == '`';
+            c == ' ' && !quoted
+        };
+        for word in sentence.split(spaces) {
             match lines.last_mut() {
                 Some(line) if line.chars().count() + 1 + word.chars().count() <= self.width.into() => {
                     line.push(' ');

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gpuscale::report::compare::{Change, compare, differing_inputs};
 use gpuscale::report::gate::Gate;
-use gpuscale::report::json::{Collection, Document, SCHEMA_VERSION};
+use gpuscale::report::json::{Collection, Document, SCHEMA_VERSION, Summary};
 use gpuscale::report::{sentence, sweep::aggregate, table};
 use gpuscale::simulator::boot::BootDelay;
 use gpuscale::simulator::scenario::{Scenario, World};
@@ -298,15 +298,36 @@ fn scorecard(document: &Document, extent: Extent, terminal: &Terminal) -> String
     let summary = &document.scenario;
     let mut text = terminal.wrapped(&summary.headline());
     if summary.seeds > 1 {
-        text.push_str("\nfigures of policies are medians, with their 5th and 95th percentile where these differ");
+        text.push_str(
+            "\nfigures of policies are medians, with their 5th and 95th percentile where these differ",
+        );
     }
     let table = table::scorecard(&document.rows, terminal.look(extent));
     let _ = write!(text, "\n\n{table}\n\n");
+    for note in notes(summary) {
+        text.push_str(&terminal.wrapped(note));
+        text.push('\n');
+    }
     for conclusion in sentence::conclusions(&document.rows) {
         text.push_str(&terminal.wrapped(&conclusion));
         text.push('\n');
     }
     text
+}
+
+/// What has to be known to read the table rightly.
+fn notes(summary: &Summary) -> impl Iterator<Item = &'static str> {
+    let pods = summary.world == World::Pods.to_string();
+    let notes = [
+        (
+            pods,
+            "optima and peers are of the fluid world, where load moves; pods that stay where they are need more",
+        ),
+        (summary.faults > 0, "optima and peers meet no faults"),
+    ];
+    notes
+        .into_iter()
+        .filter_map(|(holds, note)| holds.then_some(note))
 }
 
 fn comparison(before: &Document, after: &Document, terminal: &Terminal) -> String {

@@ -153,11 +153,11 @@ impl Quality {
         let headings = vec![
             "trace",
             "policy\np=10",
-            "regret\np=50",
-            "hard\np=100",
+            "\np=50",
+            "\np=100",
             "HPA 70\np=10",
-            "regret\np=50",
-            "hard\np=100",
+            "\np=50",
+            "\np=100",
             "flaps/d\npolicy",
             "flaps/d\nHPA 70",
             "dominated by",
@@ -187,7 +187,7 @@ impl Quality {
             [m.regret_hard_p10, m.regret_hard_p50, m.regret_hard_p100].map(|mean| text(mean, 3))
         });
         rows.push(
-            std::iter::once("mean (geometric; flaps arithmetic)".to_owned())
+            std::iter::once("mean".to_owned())
                 .chain(regrets)
                 .chain(means.map(|m| text(m.flaps_per_day, 2)))
                 .chain([format!("{} of {}", self.dominated_traces, self.traces.len())])

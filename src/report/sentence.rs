@@ -73,9 +73,11 @@ fn standing(row: &ResultRow, rows: &[ResultRow]) -> String {
         return "no peer is better in both".to_owned();
     }
     let names: Vec<String> = better.iter().map(|name| format!("`{name}`")).collect();
-    let verb = if better.len() == 1 { "is" } else { "are" };
-    format!("{} {verb} cheaper and misses no more", names.join(" and "))
-        .replace("are cheaper and misses", "are cheaper and miss")
+    match names.split_last() {
+        Some((only, [])) => format!("{only} is cheaper and misses no more"),
+        Some((last, others)) => format!("{} and {last} are cheaper and miss no more", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +126,10 @@ mod tests {
         check(
             &[(120.0, 0.0), (90.0, 0.0)],
             "; `a` and `b` are cheaper and miss no more",
+        );
+        check(
+            &[(120.0, 0.0), (90.0, 0.0), (80.0, 0.0)],
+            "; `a`, `b` and `c` are cheaper and miss no more",
         );
         check(
             &[(124.0, 0.0)],

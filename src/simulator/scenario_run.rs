@@ -13,7 +13,7 @@ use super::pods;
 use super::scenario::{Pool, ScenarioError, World};
 use super::scorecard::{self, Baseline, Kind, Row};
 use crate::policy::Config;
-use crate::policy::config::{Micro, Millis, ONE, SignalSource};
+use crate::policy::config::{Micro, Millis, ONE, SignalSource, Workload};
 use crate::recording::Demand;
 
 /// Utilization at which the pool opens, where nothing else is stated.
@@ -215,12 +215,14 @@ impl Case {
     }
 }
 
-/// The targets of the policies' device signals in whole percent, rising, each once.
+/// The targets of the policies' device signals in whole percent, rising, each once. Exclusive policies have none: they
+/// do not steer by utilization.
 #[must_use]
 pub fn headrooms(judged: &[Judged]) -> Vec<u32> {
     let percent = |target: Micro| u32::try_from(target / (ONE / 100)).unwrap_or(100);
     let mut found: Vec<u32> = judged
         .iter()
+        .filter(|policy| policy.config.workload == Workload::Shared)
         .flat_map(|policy| &policy.config.signals)
         .filter(|signal| matches!(signal.source, SignalSource::Device(_)))
         .filter_map(|signal| signal.target.map(percent))
