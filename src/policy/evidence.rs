@@ -8,7 +8,7 @@ use super::signal_window::{Edge, SignalWindow, scaled};
 use super::windows::{ReadStatus, Windows};
 
 /// Share of unhealthy nodes beyond which utilization says nothing about the load.
-const TOO_MANY_UNHEALTHY_PERCENT: u32 = 20;
+const TOO_MANY_UNHEALTHY_PERCENT: u64 = 20;
 
 /// The evidence of signal number `index`. Sizes (`needs_up`, `needs_down`) are left to [`super::wish`].
 pub(super) fn gather(
@@ -64,7 +64,7 @@ pub(super) fn gather(
 fn too_many_unhealthy(signal: &Signal, observation: &Observation<'_>) -> bool {
     let device_signal = matches!(signal.source, SignalSource::Device(_));
     let nodes = observation.ready.max(observation.schedulable);
-    device_signal && observation.unhealthy * 100 > nodes * TOO_MANY_UNHEALTHY_PERCENT
+    device_signal && u64::from(observation.unhealthy) * 100 > u64::from(nodes) * TOO_MANY_UNHEALTHY_PERCENT
 }
 
 /// Demand over the signal's own window, and whether that window can be judged.

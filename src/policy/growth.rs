@@ -165,7 +165,7 @@ fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
         Rule::FreeCapacity,
         current + left,
         i64::from(free),
-        i64::from((size - current) * per_node),
+        i64::from(size - current).saturating_mul(i64::from(per_node)),
     );
 }
 

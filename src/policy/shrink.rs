@@ -3,7 +3,7 @@
 //! A shrink must pass every one of them; the data vetoes come first, because no other rule may speak from data
 //! that cannot be trusted. To add a veto, see [`super::growth`].
 
-use super::config::{Behavior, Config, Millis, ONE, RateKind, Replace, SelectPolicy, VictimPolicy};
+use super::config::{Behavior, Config, Millis, ONE, RateKind, Replace, SelectPolicy, VictimPolicy, Workload};
 use super::evaluation::{MAX_VICTIMS, Rule, Trace, Victims};
 use super::growth::{Context, busy, stopped};
 use super::limits::since;
@@ -179,7 +179,6 @@ fn choose(
 ) -> Victims {
     // What makes a node go earlier; smaller goes first.
     let rank = |node: &NodeView| (node.condition == Condition::Healthy, node.gpu_pods, node.id);
-    let mut spare = config.spare_nodes;
     let mut victims = Victims::default();
     let mut last = None;
     // Selection without a sorted copy: nothing is allocated, and lists are short.
@@ -193,21 +192,28 @@ fn choose(
         last = Some(rank(node));
         victims.push(node.id);
     }
-    // Spare nodes are empty ones that stay.
-    let empty = nodes
-        .iter()
-        .filter(|node| is_empty(node) && node.condition == Condition::Healthy)
-        .count();
-    let leaving = victims
+    let keep = victims
         .as_slice()
-        .iter()
-        .filter(|id| nodes.iter().any(|n| n.id == **id && is_empty(n)))
-        .count();
-    let staying = u32::try_from(empty.saturating_sub(leaving)).unwrap_or(0);
-    spare = spare.saturating_sub(staying);
-    let keep = victims.as_slice().len().saturating_sub(spare as usize);
+        .len()
+        .saturating_sub(spares_among(config, nodes, &victims));
     victims.truncate(keep);
     victims
+}
+
+/// How many of the victims must stay as spare nodes. Where pods own their GPUs a spare node is an empty one; where
+/// load spreads, the wish has counted the spare nodes already.
+fn spares_among(config: &Config, nodes: &[NodeView], victims: &Victims) -> usize {
+    if config.workload == Workload::Shared {
+        return 0;
+    }
+    let usable = |node: &&NodeView| is_empty(node) && node.condition == Condition::Healthy;
+    let empty = nodes.iter().filter(usable).count();
+    let leaving = nodes
+        .iter()
+        .filter(usable)
+        .filter(|node| victims.as_slice().contains(&node.id))
+        .count();
+    (config.spare_nodes as usize).saturating_sub(empty - leaving)
 }
 
 fn is_empty(node: &NodeView) -> bool {

@@ -9,7 +9,9 @@
 //! load and not of the way there. The HPA rounds the same way; its tolerance, kept here per direction, is what
 //! keeps a load at the edge from being felt in both.
 
-use super::config::{Across, Config, Micro, ONE, SeriesUnit, Signal, SignalSource, Strategy, Workload};
+use super::config::{
+    Across, Config, Micro, ONE, Replace, SeriesUnit, Signal, SignalSource, Strategy, Workload,
+};
 use super::evaluation::{Quality, Reason, SignalEvidence, Trace, Verdict};
 use super::observation::{Nodes, Observation, Waiting};
 use super::placement;
@@ -142,7 +144,7 @@ fn load(
     evidence: &mut SignalEvidence,
 ) -> Reason {
     let gpus = Micro::from(observation.gpus_per_node.max(1));
-    let whole = Micro::from(observation.schedulable) * gpus;
+    let whole = Micro::from(observation.schedulable).saturating_mul(gpus);
     let is_share = matches!(
         signal.source,
         SignalSource::Series(SeriesUnit::Percent | SeriesUnit::Ratio)
@@ -163,12 +165,11 @@ fn load(
     let above = demand.0 > with_tolerance(carried, config.up.tolerance);
     let below = demand.1 < with_tolerance(carried, -config.down.tolerance);
     let nodes = |load: Micro| nodes_for(load, per_node).saturating_add(config.spare_nodes);
-    // Unhealthy nodes stand in the count and carry nothing: they must not make healthy ones look superfluous.
-    let broken = if matches!(signal.source, SignalSource::Device(_)) {
-        observation.unhealthy
-    } else {
-        0
-    };
+    // Unhealthy nodes stand in the count and carry nothing: they must not make healthy ones look superfluous,
+    // unless they are to be released in favour of healthy ones.
+    let counts = matches!(signal.source, SignalSource::Device(_))
+        && config.scale_in.replace_unhealthy == Replace::Never;
+    let broken = if counts { observation.unhealthy } else { 0 };
     evidence.needs_up = if above { nodes(demand.0) } else { 0 };
     evidence.needs_down = if below {
         nodes(demand.1).saturating_add(broken).min(supply)
