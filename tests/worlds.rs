@@ -365,7 +365,7 @@ fn random_faults() -> impl Strategy<Value = Vec<Fault>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever goes wrong, bounds hold, no busy node is taken, nothing grows while nothing waits; and when it is
     /// over, everything that waits is served.
