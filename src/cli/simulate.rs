@@ -1,0 +1,371 @@
+//! `gpuscale simulate`: scenarios and flags to a scorecard, a trace, a comparison and gates.
+
+mod pool_flags;
+mod trace_file;
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::Args;
+use gpuscale::report::compare::{Change, compare, differing_inputs};
+use gpuscale::report::gate::Gate;
+use gpuscale::report::json::{Collection, Document, SCHEMA_VERSION, Summary};
+use gpuscale::report::{sentence, sweep::aggregate, table};
+use gpuscale::simulator::boot::BootDelay;
+use gpuscale::simulator::scenario::{Scenario, World};
+use gpuscale::simulator::scenario_run::Case;
+use gpuscale::simulator::scorecard::Kind;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use self::pool_flags::PoolFlags;
+use super::output::{self, Extent, Terminal};
+use super::sweep::{self, Prepared};
+use super::{Format, FormatArgs, input};
+use crate::error::Error;
+
+pub(super) const ABOUT: &str = "\
+Replays a recorded demand through policies and prints their scorecard.
+
+The policies run in a simulated pool whose nodes boot late and are billed from the request. Beside them stand the \
+clairvoyant optima (the least that any autoscaler could have paid) and the autoscalers people use today: a pool \
+sized for the peak, a 70/30 threshold, the HPA at 70 %, KEDA on the sum, and the Cluster Autoscaler.
+
+A scenario is a directory with a `scenario.yaml`; flags given beside it replace what it says. Without a scenario, \
+`--recording` is needed and everything else has a default. `mode`, `suspend` and `freeze` are not looked at: what \
+is judged is what the policy would do.";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  # A shipped scenario
+  gpuscale simulate simulations/servegen-m-small
+
+  # Your policy and the shipped defaults on a recording, on nodes of 4 GPUs
+  gpuscale simulate --recording demand.csv.gz --gpus-per-node 4 --policy mine.yaml --policy default
+
+  # In CI: fail if more than half a percent of the demand is missed
+  gpuscale simulate simulations/helios-training --fail-if 'miss_percent > 0.5' --fail-if 'busy_nodes_taken > 0'
+
+  # What did my change do?
+  gpuscale simulate scenario/ --format json > before.json
+  gpuscale simulate scenario/ --compare before.json
+
+  # Why did it do that at noon?
+  gpuscale simulate scenario/ --trace - | jq 'select(.from != .to)'";
+
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// Directories with a `scenario.yaml`; several are run side by side
+    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"], required_unless_present = "recording")]
+    scenarios: Vec<PathBuf>,
+
+    /// Policies to judge, instead of the scenario's; `default` is the shipped defaults
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
+
+    /// Demand recording, CSV or CSV.gz with the header `timestamp,series,value,unit`
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+
+    /// Series of the recording; needed if it has several
+    #[arg(long, value_name = "NAME", requires = "recording")]
+    series: Option<String>,
+
+    /// Factor on the demand
+    #[arg(long, value_name = "FACTOR", requires = "recording")]
+    scale: Option<f64>,
+
+    #[command(flatten)]
+    pool: PoolFlags,
+
+    /// Seeds to run, first included, last not; every figure becomes its median with 5th and 95th percentile
+    #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, conflicts_with = "seed")]
+    seeds: Option<Range<u64>>,
+
+    /// Show every column
+    #[arg(long)]
+    wide: bool,
+
+    /// Show the difference to a result saved with `--format json`
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+
+    /// Fail (exit code 3) if this holds for a policy: KEY OP NUMBER, such as `miss_percent > 0.5`; may be repeated
+    #[arg(long = "fail-if", value_name = "EXPRESSION")]
+    gates: Vec<String>,
+
+    /// Write every decision as a JSON line; with `-` to standard output, and the scorecard to standard error
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    output: FormatArgs,
+}
+
+/// Reads `0..100`.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text
+        .split_once("..")
+        .and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
+    match range {
+        Some(range) if range.start < range.end && range.end - range.start <= 100_000 => Ok(range),
+        _ => Err("write FIRST..LAST with at most 100000 seeds, such as 0..100; LAST is not run".to_owned()),
+    }
+}
+
+/// What a comparison adds to the JSON document.
+#[derive(Serialize)]
+struct Compared<'a> {
+    #[serde(flatten)]
+    document: &'a Document,
+    compared_with: ComparedWith<'a>,
+}
+
+#[derive(Serialize)]
+struct ComparedWith<'a> {
+    name: &'a str,
+    differing_inputs: Vec<&'static str>,
+    changes: Vec<Change>,
+}
+
+pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
+    // Whatever can be refused without a simulation is refused before one.
+    let gates = args
+        .gates
+        .iter()
+        .map(|gate| gate.parse())
+        .collect::<Result<Vec<Gate>, _>>()?;
+    let before = args.compare.as_deref().map(input::saved).transpose()?;
+    let prepared = prepare(args)?;
+    if before.is_some() && prepared.len() > 1 {
+        let problem = "`--compare` is for one scenario; run them one by one";
+        return Err(Error::Usage(problem.to_owned()));
+    }
+    for one in &prepared {
+        if one.seeds.end - one.seeds.start > 1 && !is_drawn(&one.case) {
+            let note = "nothing is drawn, so every seed gives the same figures";
+            output::print_beside(&format!("note: in `{}` {note}", one.name))?;
+        }
+    }
+    let documents = match &args.trace {
+        Some(path) => vec![trace_file::traced(&prepared, path)?],
+        None => sweep::documents(&prepared),
+    };
+    let text = render(args, &documents, before.as_ref(), terminal)?;
+    if args.trace.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        output::print_beside(&text)?;
+    } else {
+        output::print(&text)?;
+    }
+    judge(&gates, &documents)
+}
+
+/// Reads all inputs. The optima are computed here, so that is done on all cores as well.
+fn prepare(args: &Simulate) -> Result<Vec<Prepared>, Error> {
+    if args.recording.is_some() {
+        return Ok(vec![from_flags(args)?]);
+    }
+    args.scenarios
+        .par_iter()
+        .map(|path| from_scenario(args, path))
+        .collect()
+}
+
+fn from_flags(args: &Simulate) -> Result<Prepared, Error> {
+    let path = args.recording.clone().unwrap_or_default();
+    let scale = args.scale.unwrap_or(1.0);
+    let demand = input::demand(&path, args.series.as_deref(), scale)?;
+    let pool = args
+        .pool
+        .applied_to(gpuscale::simulator::scenario::Pool::default())?;
+    let judged = if args.policies.is_empty() {
+        vec![input::default_policy(&demand, pool.gpus_per_node)?]
+    } else {
+        input::policies(&args.policies, &demand, pool.gpus_per_node)?
+    };
+    let seeds = args
+        .seeds
+        .clone()
+        .unwrap_or(pool.seed..pool.seed.saturating_add(1));
+    Ok(Prepared {
+        name: demand.name().to_owned(),
+        recording: input::file_name(&path),
+        scale,
+        case: Case::new(pool, &demand, &judged)?,
+        judged,
+        seeds,
+    })
+}
+
+fn from_scenario(args: &Simulate, path: &std::path::Path) -> Result<Prepared, Error> {
+    let (scenario, directory) = input::scenario(path)?;
+    let Scenario {
+        name,
+        recording,
+        series,
+        scale,
+        policy,
+        pool,
+        ..
+    } = scenario;
+    let file = directory.join(recording);
+    let demand = input::demand(&file, series.as_deref(), scale)?;
+    let pool = args.pool.applied_to(pool)?;
+    let judged = if args.policies.is_empty() {
+        let policy = input::scenario_policy(policy.as_ref(), &directory, &demand, pool.gpus_per_node)?;
+        vec![policy]
+    } else {
+        input::policies(&args.policies, &demand, pool.gpus_per_node)?
+    };
+    let seeds = args
+        .seeds
+        .clone()
+        .unwrap_or(pool.seed..pool.seed.saturating_add(1));
+    let case = Case::new(pool, &demand, &judged).map_err(|source| Error::Scenario {
+        what: "scenario",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Prepared {
+        name,
+        recording: input::file_name(&file),
+        scale,
+        case,
+        judged,
+        seeds,
+    })
+}
+
+fn render(
+    args: &Simulate,
+    documents: &[Document],
+    before: Option<&Document>,
+    terminal: &Terminal,
+) -> Result<String, Error> {
+    let over_all = if documents.len() > 1 {
+        aggregate(
+            documents
+                .iter()
+                .flat_map(|document| document.rows.iter().cloned()),
+        )
+    } else {
+        Vec::new()
+    };
+    if args.output.format == Format::Json {
+        return match (documents, before) {
+            ([only], Some(before)) => output::json(&Compared {
+                document: only,
+                compared_with: ComparedWith {
+                    name: &before.scenario.name,
+                    differing_inputs: differing_inputs(before, only),
+                    changes: compare(before, only),
+                },
+            }),
+            ([only], None) => output::json(only),
+            (many, _) => output::json(&Collection {
+                schema_version: SCHEMA_VERSION,
+                results: many.to_vec(),
+                over_all,
+            }),
+        };
+    }
+    let extent = if args.wide { Extent::Wide } else { Extent::Fitting };
+    let mut text = String::new();
+    for document in documents {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&scorecard(document, extent, terminal));
+    }
+    if let (Some(before), [only]) = (before, documents) {
+        text.push_str(&comparison(before, only, terminal));
+    }
+    if !over_all.is_empty() {
+        let look = terminal.look(extent);
+        let table = table::scorecard(&over_all, look);
+        let _ = write!(
+            text,
+            "\nOver all {} scenarios: median (5th–95th percentile)\n\n{table}\n",
+            documents.len()
+        );
+    }
+    Ok(text)
+}
+
+/// The headline, the table and what it says in words.
+fn scorecard(document: &Document, extent: Extent, terminal: &Terminal) -> String {
+    let summary = &document.scenario;
+    let mut text = terminal.wrapped(&summary.headline());
+    if summary.seeds > 1 {
+        text.push_str(
+            "\nfigures of policies are medians, with their 5th and 95th percentile where these differ",
+        );
+    }
+    let table = table::scorecard(&document.rows, terminal.look(extent));
+    let _ = write!(text, "\n\n{table}\n\n");
+    for note in notes(summary) {
+        text.push_str(&terminal.wrapped(note));
+        text.push('\n');
+    }
+    for conclusion in sentence::conclusions(&document.rows) {
+        text.push_str(&terminal.wrapped(&conclusion));
+        text.push('\n');
+    }
+    text
+}
+
+/// What has to be known to read the table rightly.
+fn notes(summary: &Summary) -> impl Iterator<Item = &'static str> {
+    let pods = summary.world == World::Pods.to_string();
+    let notes = [
+        (
+            pods,
+            "optima and peers are of the fluid world, where load moves; pods that stay where they are need more",
+        ),
+        (summary.faults > 0, "optima and peers meet no faults"),
+    ];
+    notes
+        .into_iter()
+        .filter_map(|(holds, note)| holds.then_some(note))
+}
+
+fn comparison(before: &Document, after: &Document, terminal: &Terminal) -> String {
+    let mut text = format!(
+        "\nAgainst `{}`: before → now (difference)\n\n",
+        before.scenario.name
+    );
+    text.push_str(&table::comparison(&compare(before, after), terminal.ink()));
+    text.push('\n');
+    let differing = differing_inputs(before, after);
+    if !differing.is_empty() {
+        let _ = writeln!(text, "\nnot the same inputs: {} differ", differing.join(", "));
+    }
+    text
+}
+
+/// Gates are for policies: nobody can do anything about the optimum.
+fn judge(gates: &[Gate], documents: &[Document]) -> Result<(), Error> {
+    let mut failed = Vec::new();
+    for document in documents {
+        let policies = document.rows.iter().filter(|row| row.kind == Kind::Policy);
+        for row in policies {
+            for gate in gates {
+                if let Some(failure) = gate.check(row)? {
+                    failed.push(format!("{failure}, in `{}`", document.scenario.name));
+                }
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Failed(failed))
+    }
+}
+
+/// Whether anything is drawn in a case, so that seeds can make a difference.
+fn is_drawn(case: &Case) -> bool {
+    let constant = matches!(case.pool.boot, BootDelay::Constant(_));
+    !(constant && case.pool.world == World::Fluid && case.pool.faults.is_empty())
+}
