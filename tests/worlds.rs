@@ -1,4 +1,5 @@
-//! The engine in both worlds: real demand, random demand, random faults, and the promises that hold in all of them.
+//! The engine in both worlds: real demand, random demand, random faults, and the promises that hold in all of
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -175,8 +176,8 @@ fn a_month_of_a_training_cluster() {
     let row = outcome
         .meter
         .row(Kind::Policy, "training", &Baseline::new(&demand, &spec), 1.0);
-    // Pods are whole and do not move, so this costs more than the fluid optimum of 1691 node-hours, and less than
-    // to stand at the peak: 3720.
+    // Pods are whole and do not move, so this costs more than the fluid optimum of 1691 node-hours, and less
+    // than to stand at the peak: 3720.
     assert!((1691.0..2300.0).contains(&row.node_hours), "{row:?}");
     assert!(row.miss_percent < 0.5, "{row:?}");
     assert!(row.flaps_per_day < 1.0, "{row:?}");
@@ -367,8 +368,8 @@ fn random_faults() -> impl Strategy<Value = Vec<Fault>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever goes wrong, bounds hold, no busy node is taken, nothing grows while nothing waits; and when it is
-    /// over, everything that waits is served.
+    /// Whatever goes wrong, bounds hold, no busy node is taken, nothing grows while nothing waits; and when
+    /// it is over, everything that waits is served.
     #[test]
     fn promises_hold_in_the_pods_world(
         demand in random_demand(), boot in random_boot(), faults in random_faults(), seed: u64,

@@ -157,7 +157,8 @@ fn the_platform_takes_booting_nodes_first_and_then_the_newest() {
 proptest! {
     #[test]
     fn the_books_balance(
-        calls in prop::collection::vec((0..6_u8, 0..40_u32), 1..120), g in 1..9_u32, drain_ms in 0..40_i64, seed: u64,
+        calls in prop::collection::vec((0..6_u8, 0..40_u32), 1..120),
+        g in 1..9_u32, drain_ms in 0..40_i64, seed: u64,
     ) {
         let shape = Shape { gpus_per_node: g, drain_ms, driver_delay_ms: 20, seed, ..SHAPE };
         let mut cluster = Cluster::new(shape, 2);
