@@ -1,7 +1,8 @@
 //! How long a node takes from the request to its first work.
 //!
-//! A [`BootDelay`] is what a scenario states. `Boots` draws from it, one delay for each node in the order of the
-//! requests, by integer arithmetic on a ChaCha8 stream: the same seed gives the same delays on every machine.
+//! A [`BootDelay`] is what a scenario states. `Boots` draws from it, one delay for each node in the order of
+//! the requests, by integer arithmetic on a `ChaCha8` stream: the same seed gives the same delays on every
+//! machine.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -68,8 +69,8 @@ impl BootDelay {
     ///
     /// # Errors
     ///
-    /// [`BootError`], with the numbers at fault. A world that is run with such a delay all the same holds every
-    /// number inside its bounds, so it neither fails nor hangs.
+    /// [`BootError`], with the numbers at fault. A world that is run with such a delay all the same holds
+    /// every number inside its bounds, so it neither fails nor hangs.
     pub fn validate(&self) -> Result<(), BootError> {
         let (min_ms, mode_ms, max_ms) = self.corners();
         if let Some(at_ms) = [min_ms, mode_ms, max_ms]
@@ -104,7 +105,8 @@ impl BootDelay {
     }
 }
 
-/// What a run draws from its seed, each on a stream of its own: drawing more of one changes nothing in the others.
+/// What a run draws from its seed, each on a stream of its own: drawing more of one changes nothing in the
+/// others.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     /// Boot delays.
@@ -122,7 +124,8 @@ pub(super) fn stream(seed: u64, stream: Stream) -> ChaCha8Rng {
     rng
 }
 
-/// A number of `0..below`, by multiplication instead of a remainder: its bias is below 2⁻³² for what is drawn here.
+/// A number of `0..below`, by multiplication instead of a remainder: its bias is below 2⁻³² for what is drawn
+/// here.
 pub(super) fn draw(rng: &mut ChaCha8Rng, below: u64) -> u64 {
     u64::try_from((u128::from(rng.next_u64()) * u128::from(below)) >> 64).unwrap_or(0)
 }
@@ -166,8 +169,8 @@ impl Boots {
     }
 }
 
-/// Inverse of the triangle's distribution function at `u` ÷ 2⁶⁴, for ends at 0 and `span` and the peak at `rise`:
-/// √(u · span · rise) left of the peak, span − √((1 − u) · span · (span − rise)) right of it.
+/// Inverse of the triangle's distribution function at `u` ÷ 2⁶⁴, for ends at 0 and `span` and the peak at
+/// `rise`: √(u · span · rise) left of the peak, span − √((1 − u) · span · (span − rise)) right of it.
 ///
 /// Times are at most a day (below 2²⁷ ms), so the products stay below 2¹¹⁸.
 fn triangular(u: u64, span: u64, rise: u64) -> u64 {
@@ -290,7 +293,9 @@ mod tests {
         }
 
         #[test]
-        fn a_valid_delay_stays_inside_its_ends(min in 0..1_000_i64, rise in 0..1_000_i64, fall in 0..1_000_i64, seed: u64) {
+        fn a_valid_delay_stays_inside_its_ends(
+            min in 0..1_000_i64, rise in 0..1_000_i64, fall in 0..1_000_i64, seed: u64,
+        ) {
             let delay = BootDelay::Triangular { min_ms: min, mode_ms: min + rise, max_ms: min + rise + fall };
             prop_assert_eq!(delay.validate(), Ok(()));
             let mut boots = Boots::new(delay, seed);

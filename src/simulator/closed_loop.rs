@@ -1,7 +1,7 @@
 //! The closed loop: a policy drives a world, and the world's metrics drive the policy.
 //!
-//! It goes through the public [`policy::evaluate`](crate::policy::evaluate) with all its steps: what is judged here
-//! is what runs in production.
+//! It goes through the public [`policy::evaluate`](crate::policy::evaluate) with all its steps: what is
+//! judged here is what runs in production.
 
 mod backlog;
 mod driver;
@@ -42,8 +42,8 @@ pub struct Setup<'a> {
     pub boot: BootDelay,
     /// Milliseconds from a node's Ready to its GPUs being schedulable: driver and device plugin.
     pub driver_delay_ms: Millis,
-    /// Milliseconds from the release of a node to its end; it is billed until then and takes no pod. Only the pods
-    /// world drains: in the fluid one a release is immediate.
+    /// Milliseconds from the release of a node to its end; it is billed until then and takes no pod. Only the
+    /// pods world drains: in the fluid one a release is immediate.
     pub drain_ms: Millis,
     /// What goes wrong, in any order.
     pub faults: &'a [Fault],
@@ -54,8 +54,8 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// A run without faults, delays beyond the boot, or a known price: it starts with `initial_nodes` serving, boots
-    /// take `spec.boot_ms`, work that finds no room is lost, and the seed is 0.
+    /// A run without faults, delays beyond the boot, or a known price: it starts with `initial_nodes`
+    /// serving, boots take `spec.boot_ms`, work that finds no room is lost, and the seed is 0.
     #[must_use]
     pub fn new(config: &'a Config, demand: &'a Demand, spec: PoolSpec, initial_nodes: u32) -> Self {
         Self {
@@ -138,12 +138,14 @@ pub struct Outcome {
 
 /// Runs a policy in the fluid world.
 ///
-/// At each tick: faults strike, nodes whose boot is over join, the exporters show what this interval's demand makes
-/// of them, the policy decides, its decision takes effect at once, and what is ready then serves the interval. A
-/// node is Ready when its driver is. Any node may go, since load moves by itself, and booting ones go first.
+/// At each tick: faults strike, nodes whose boot is over join, the exporters show what this interval's demand
+/// makes of them, the policy decides, its decision takes effect at once, and what is ready then serves the
+/// interval. A node is Ready when its driver is. Any node may go, since load moves by itself, and booting
+/// ones go first.
 ///
-/// What each kind of signal reads is said in the private module `exporter`: utilization for devices and shares,
-/// demand for a series in GPUs, work that finds no room for a series that counts and for `gpuRequests`.
+/// What each kind of signal reads is said in the private module `exporter`: utilization for devices and
+/// shares, demand for a series in GPUs, work that finds no room for a series that counts and for
+/// `gpuRequests`.
 pub fn fluid(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
     let (length_ms, start_ms) = (setup.demand.step_ms(), setup.demand.start_ms());
     let mut world = World::new(setup);

@@ -1,20 +1,21 @@
 //! What goes wrong in a simulated world, and when.
 //!
-//! A [`Fault`] is what a scenario states. `Timeline` is a run's view of a list of them: what holds now, what happens
-//! now, and when either changes next, so that a tick without news costs one comparison.
+//! A [`Fault`] is what a scenario states. `Timeline` is a run's view of a list of them: what holds now, what
+//! happens now, and when either changes next, so that a tick without news costs one comparison.
 //!
-//! A fault is felt at the first tick at or after its time; one that begins and ends between two ticks is not felt.
-//! What the platform refuses follows AKS: a quota or an unknown size is refused at the door, and the pool's count
-//! stays what it was; missing machines show only after the request was accepted, and the count stays at what was
-//! asked, with nodes that are neither there nor coming. Where faults of one kind overlap, the worst holds.
+//! A fault is felt at the first tick at or after its time; one that begins and ends between two ticks is not
+//! felt. What the platform refuses follows AKS: a quota or an unknown size is refused at the door, and the
+//! pool's count stays what it was; missing machines show only after the request was accepted, and the count
+//! stays at what was asked, with nodes that are neither there nor coming. Where faults of one kind overlap,
+//! the worst holds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::config::{Micro, Millis, ONE};
 use crate::policy::observation::Failure;
 
-/// A fault that lasts from `at_ms` for `duration_ms`, both counted from the start of the recording. The nodes of a
-/// loss or an eviction go once, at `at_ms`; a loss ignores the duration.
+/// A fault that lasts from `at_ms` for `duration_ms`, both counted from the start of the recording. The nodes
+/// of a loss or an eviction go once, at `at_ms`; a loss ignores the duration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// When it begins.
@@ -29,16 +30,16 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FaultKind {
-    /// Every growth fails with this error and brings no node. After [`Failure::Allocation`] the pool's count stays
-    /// at what was asked; the others are refused at the door and leave it as it was.
+    /// Every growth fails with this error and brings no node. After [`Failure::Allocation`] the pool's count
+    /// stays at what was asked; the others are refused at the door and leave it as it was.
     AllocationFailure(Failure),
-    /// A growth gets at most this many nodes, and then fails with `QuotaLow`; the pool's count stays at what was
-    /// asked.
+    /// A growth gets at most this many nodes, and then fails with `QuotaLow`; the pool's count stays at what
+    /// was asked.
     PartialFill(u32),
     /// This many Ready nodes die; the pool's count stays, nothing replaces them.
     NodeLoss(u32),
-    /// The platform takes this many spot nodes; the pool's count stays, nothing comes back by itself, and growth
-    /// fails like [`Failure::Allocation`] while it lasts.
+    /// The platform takes this many spot nodes; the pool's count stays, nothing comes back by itself, and
+    /// growth fails like [`Failure::Allocation`] while it lasts.
     SpotEviction(u32),
     /// This percentage of the devices reports nothing.
     ExporterGap(u32),

@@ -4,7 +4,8 @@
 //! - [`optimum`]: the clairvoyant least cost of a demand, which every result is judged against.
 //! - [`hpa`]: the Horizontal Pod Autoscaler, exactly.
 //! - [`peers`]: the autoscalers that a policy has to beat, and the loop that drives them.
-//! - [`scenario`], [`scenario_run`], [`scenario_suite`]: a stated pool, policy and demand, and the rows it comes to.
+//! - [`scenario`], [`scenario_run`], [`scenario_suite`]: a stated pool, policy and demand, and the rows it
+//!   comes to.
 //! - [`closed_loop`], [`pods`]: the policy engine in the fluid world and in a world of pods that do not move,
 //!   with [`boot`] delays and [`fault`]s.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.

@@ -1,24 +1,28 @@
 //! The pods world: demand as whole-GPU pods that are placed on nodes by name and do not move.
 //!
-//! It is the world of training and of batch inference, and what the fluid world cannot show happens here: GPUs that
-//! are free and of no use since no pod fits, nodes that are kept by one small pod, a node that may go only because
-//! it is empty, and a scale-in that takes it by name.
+//! It is the world of training and of batch inference, and what the fluid world cannot show happens here:
+//! GPUs that are free and of no use since no pod fits, nodes that are kept by one small pod, a node that may
+//! go only because it is empty, and a scale-in that takes it by name.
 //!
-//! - **Pods.** The private module `workload` turns a demand series into pods by a seeded rule: sizes, arrivals,
-//!   which one leaves. A pod has its GPUs for itself and keeps them until it leaves.
-//! - **Scheduling.** Pods wait in order of arrival. At each tick all of them are tried in that order, and one that
-//!   does not fit holds up none behind it (backfill). A pod goes to the schedulable node with the fewest free GPUs
-//!   that has room for it, the oldest of equals (the scheduler's `MostAllocated`); it is never moved.
-//! - **Nodes** are asked for, boot, are Ready, and are GPU-schedulable after the driver delay. They are billed from
-//!   the request to their end. A released node takes no pod, is out of the policy's sight, and ends after
-//!   [`Setup::drain_ms`].
-//! - **What the policy sees**: every Ready node by name with its free GPUs and pods, the pods that wait, and the GPUs
-//!   one by one: a free one reads 0, one with a pod that pod's level between 90 % and 100 %. Exporters are read
-//!   every `scrapeInterval`, at the first tick at or after it. Other signals read as in the fluid world.
-//! - **Scale-in** takes the nodes that the decision names. Should it name fewer than it releases, the platform
-//!   chooses, as AKS does: booting nodes first, the newest first. The world looks whether a node is empty when it is
-//!   taken; if not, it is taken all the same and counted in the scorecard as a busy node taken.
-//! - **Faults** as in [`super::fault`]. The nodes that die are drawn; their pods start again as the last in the queue.
+//! - **Pods.** The private module `workload` turns a demand series into pods by a seeded rule: sizes,
+//!   arrivals, which one leaves. A pod has its GPUs for itself and keeps them until it leaves.
+//! - **Scheduling.** Pods wait in order of arrival. At each tick all of them are tried in that order, and one
+//!   that does not fit holds up none behind it (backfill). A pod goes to the schedulable node with the fewest
+//!   free GPUs that has room for it, the oldest of equals (the scheduler's `MostAllocated`); it is never
+//!   moved.
+//! - **Nodes** are asked for, boot, are Ready, and are GPU-schedulable after the driver delay. They are
+//!   billed from the request to their end. A released node takes no pod, is out of the policy's sight, and
+//!   ends after [`Setup::drain_ms`].
+//! - **What the policy sees**: every Ready node by name with its free GPUs and pods, the pods that wait, and
+//!   the GPUs one by one: a free one reads 0, one with a pod that pod's level between 90 % and 100 %.
+//!   Exporters are read every `scrapeInterval`, at the first tick at or after it. Other signals read as in
+//!   the fluid world.
+//! - **Scale-in** takes the nodes that the decision names. Should it name fewer than it releases, the
+//!   platform chooses, as AKS does: booting nodes first, the newest first. The world looks whether a node is
+//!   empty when it is taken; if not, it is taken all the same and counted in the scorecard as a busy node
+//!   taken.
+//! - **Faults** as in [`super::fault`]. The nodes that die are drawn; their pods start again as the last in
+//!   the queue.
 //!
 //! The meter counts the GPUs of all pods as demand and those of running pods as served, so waiting is a miss.
 //! Work always waits here, whatever [`Setup::unserved`] says.
@@ -37,13 +41,14 @@ use exporter::Exporter;
 
 /// Runs a policy in the pods world.
 ///
-/// At each tick: nodes arrive and leave, faults strike, pods leave and arrive, waiting pods are placed, the exporters
-/// are read, the policy decides, and its decision takes effect at once. Same setup, same outcome, on every machine.
+/// At each tick: nodes arrive and leave, faults strike, pods leave and arrive, waiting pods are placed, the
+/// exporters are read, the policy decides, and its decision takes effect at once. Same setup, same outcome,
+/// on every machine.
 pub fn run(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
     let (length_ms, start_ms) = (setup.demand.step_ms(), setup.demand.start_ms());
     let nodes = setup.spec.bounded(setup.initial_nodes);
     let mut platform = Platform::new(setup, nodes);
-    let mut cluster = Cluster::new(setup, nodes);
+    let mut cluster = Cluster::new(setup.into(), nodes);
     let mut exporter = Exporter::new(setup.config, start_ms);
     let mut driver = Driver::new(setup.config);
     let mut meter = Meter::new(cluster.gpus_per_node());

@@ -1,9 +1,9 @@
 //! What becomes of work that finds no room in the fluid world.
 //!
-//! Lost work is gone after its interval. Queued work waits, and is served first come, first served, as soon as there
-//! is room: what waited goes before what is new. The meter counts as served what was served *in time*, in the
-//! interval in which it was wanted; so a miss is work that was lost, or that had to wait, however short. What was
-//! served late costs GPU time too and is reported beside it.
+//! Lost work is gone after its interval. Queued work waits, and is served first come, first served, as soon
+//! as there is room: what waited goes before what is new. The meter counts as served what was served *in
+//! time*, in the interval in which it was wanted; so a miss is work that was lost, or that had to wait,
+//! however short. What was served late costs GPU time too and is reported beside it.
 
 use crate::policy::config::{Micro, Millis};
 use crate::simulator::fluid::FluidPool;
@@ -34,8 +34,8 @@ pub(super) struct Met {
 }
 
 impl Backlog {
-    /// An empty backlog. What has piled up is shown as the GPUs that would serve it within `horizon_ms`: the boot
-    /// time, since a node asked for now helps no sooner.
+    /// An empty backlog. What has piled up is shown as the GPUs that would serve it within `horizon_ms`: the
+    /// boot time, since a node asked for now helps no sooner.
     pub(super) fn new(rule: Unserved, length_ms: Millis, horizon_ms: Millis) -> Self {
         Self {
             rule,

@@ -78,8 +78,8 @@ impl<'a> Driver<'a> {
         evaluate(self.config, &self.windows, observation, &mut self.memory, now)
     }
 
-    /// Adds a decision to the checksum. Apart from [`Driver::decide`], so that the evaluation, which is large, is
-    /// made where it stays.
+    /// Adds a decision to the checksum. Apart from [`Driver::decide`], so that the evaluation, which is
+    /// large, is made where it stays.
     #[inline]
     pub(in crate::simulator) fn note(&mut self, evaluation: &Evaluation) {
         self.checksum.add(evaluation);

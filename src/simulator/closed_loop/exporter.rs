@@ -9,8 +9,8 @@
 //! | GPU requests | the same, rounded up, as one-GPU pods; no series, so no exporter fault touches it |
 //!
 //! Load spreads evenly, so all devices are equal and report as one group with the weight of all. A fault that
-//! silences a share of the devices splits that group, from the start of the run, since a device that falls silent
-//! has reported before. A pool without ready nodes has no device, and its utilization no sample.
+//! silences a share of the devices splits that group, from the start of the run, since a device that falls
+//! silent has reported before. A pool without ready nodes has no device, and its utilization no sample.
 
 use crate::policy::config::{Config, Micro, Millis, ONE, SeriesUnit, SignalSource};
 use crate::policy::sample::{DeviceId, NodeId, Sample};

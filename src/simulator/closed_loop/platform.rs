@@ -1,7 +1,8 @@
 //! The cloud's side of the loop, the same for every world: the pool's count, what a request brings, and when.
 //!
-//! The *count* is what was asked for and accepted. What exists may be less: a request that was filled in part, a
-//! node that died. Nothing brings such a node back, but a smaller count takes those that exist only on paper first.
+//! The *count* is what was asked for and accepted. What exists may be less: a request that was filled in
+//! part, a node that died. Nothing brings such a node back, but a smaller count takes those that exist only
+//! on paper first.
 
 use std::cmp::Ordering;
 

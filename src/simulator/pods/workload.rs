@@ -2,14 +2,15 @@
 //!
 //! The rule, for each interval: wanted are ⌈demand⌉ GPUs.
 //!
-//! - Pods have fewer: pods arrive until they have as many. A size is drawn from the powers of two up to a node's GPUs
-//!   and up to what is missing, a size twice as large half as often, so that each carries the same share of the GPUs.
-//! - Pods have more: pods leave. One is drawn from all that are not larger than the surplus, waiting or running, and
-//!   again, until none fits. So nobody is replaced by a smaller pod, and the pods may have up to the smallest pod's
-//!   GPUs more than the series says.
+//! - Pods have fewer: pods arrive until they have as many. A size is drawn from the powers of two up to a
+//!   node's GPUs and up to what is missing, a size twice as large half as often, so that each carries the
+//!   same share of the GPUs.
+//! - Pods have more: pods leave. One is drawn from all that are not larger than the surplus, waiting or
+//!   running, and again, until none fits. So nobody is replaced by a smaller pod, and the pods may have up to
+//!   the smallest pod's GPUs more than the series says.
 //!
-//! What is drawn depends on the seed and the series only, never on the policy: two policies judged with one seed meet
-//! the same pods. (A pod that lost its node is the same pod again.)
+//! What is drawn depends on the seed and the series only, never on the policy: two policies judged with one
+//! seed meet the same pods. (A pod that lost its node is the same pod again.)
 
 use rand_chacha::ChaCha8Rng;
 
@@ -71,7 +72,8 @@ impl Workload {
         self.next_id
     }
 
-    /// Follows the demand: those that leave are handed to `left`, those that arrive have the next ids and wait.
+    /// Follows the demand: those that leave are handed to `left`, those that arrive have the next ids and
+    /// wait.
     pub(super) fn follow(&mut self, demand: Micro, mut left: impl FnMut(Pod)) {
         let demand = u64::try_from(demand).unwrap_or(0);
         let wanted = demand.div_ceil(ONE.unsigned_abs());
@@ -89,6 +91,22 @@ impl Workload {
         }
     }
 
+    /// A pod of a size that a test wants.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, gpus: u32) -> u32 {
+        let mut pod = self.newcomer(1);
+        pod.gpus = gpus;
+        self.gpus += u64::from(gpus);
+        self.pods.push(pod);
+        pod.id
+    }
+
+    /// All pods, rising by id.
+    #[cfg(test)]
+    pub(super) fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
     fn leaver(&mut self, surplus: u64) -> Option<Pod> {
         let fits = |pod: &Pod| u64::from(pod.gpus) <= surplus;
         let count = self.pods.iter().filter(|pod| fits(pod)).count();
@@ -104,8 +122,9 @@ impl Workload {
     fn newcomer(&mut self, missing: u64) -> Pod {
         let most = missing.min(u64::from(self.largest)).max(1);
         let exponent = most.ilog2();
-        // Size 2^k has weight 2^(exponent − k), the weights add up to 2^(exponent + 1) − 1: the position of the
-        // highest bit of a number drawn from 1 up to that sum has these weights, the largest number the smallest size.
+        // Size 2^k has weight 2^(exponent − k), the weights add up to 2^(exponent + 1) − 1: the position of
+        // the highest bit of a number drawn from 1 up to that sum has these weights, the largest number the
+        // smallest size.
         let drawn = 1 + draw(&mut self.rng, (2_u64 << exponent) - 1);
         let gpus = 1_u32 << (exponent - drawn.ilog2());
         let span = (ONE - BUSY_LEVEL).unsigned_abs() + 1;
