@@ -34,7 +34,12 @@ pub(super) struct OptimumArgs {
     series: Option<String>,
 
     /// Factor on the demand
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     scale: f64,
 
     /// GPUs of one node
@@ -50,7 +55,7 @@ pub(super) struct OptimumArgs {
     interval: Option<HumanDuration>,
 
     /// Price of a node-hour in USD
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     price: Option<f64>,
 
     /// Headrooms to show, as the utilization that is held, in percent

@@ -73,7 +73,12 @@ pub(super) struct Simulate {
     series: Option<String>,
 
     /// Factor on the demand
-    #[arg(long, value_name = "FACTOR", requires = "recording")]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        requires = "recording",
+        allow_negative_numbers = true
+    )]
     scale: Option<f64>,
 
     #[command(flatten)]
