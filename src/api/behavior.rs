@@ -40,8 +40,8 @@ pub struct Behavior {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleUp {
-    /// Rates, each over its own period. Default 4 nodes (pods for a ScaledObject) per 1m: any size within
-    /// minutes, and a wrong signal stays affordable.
+    /// Rates, each over its own period. Default 4 nodes (pods for a ScaledObject) or 100 percent per 1m: any size
+    /// within minutes, and a wrong signal stays affordable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_RATE_POLICIES))]
     pub policies: Vec<RatePolicy>,

@@ -265,13 +265,20 @@ fn series_unit(unit: Unit) -> config::SeriesUnit {
 }
 
 fn scale_up(up: &ScaleUp) -> config::Behavior {
-    let default = (
-        config::RateKind::Nodes,
-        defaults::SCALE_UP_NODES,
-        defaults::SCALE_UP_PERIOD,
-    );
+    let defaults = [
+        (
+            config::RateKind::Nodes,
+            defaults::SCALE_UP_NODES,
+            defaults::SCALE_UP_PERIOD,
+        ),
+        (
+            config::RateKind::Percent,
+            defaults::SCALE_UP_PERCENT,
+            defaults::SCALE_UP_PERIOD,
+        ),
+    ];
     config::Behavior {
-        policies: rates(&up.policies, default),
+        policies: rates(&up.policies, &defaults),
         select: select(up.select_policy),
         tolerance: up.tolerance.micros(),
         stabilization_ms: up.stabilization.as_millis(),
@@ -281,13 +288,13 @@ fn scale_up(up: &ScaleUp) -> config::Behavior {
 }
 
 fn scale_down(down: &ScaleDown) -> config::Behavior {
-    let default = (
+    let defaults = [(
         config::RateKind::Percent,
         defaults::SCALE_DOWN_PERCENT,
         defaults::SCALE_DOWN_PERIOD,
-    );
+    )];
     config::Behavior {
-        policies: rates(&down.policies, default),
+        policies: rates(&down.policies, &defaults),
         select: select(down.select_policy),
         tolerance: down.tolerance.micros(),
         stabilization_ms: down.stabilization.as_millis(),
@@ -295,17 +302,18 @@ fn scale_down(down: &ScaleDown) -> config::Behavior {
     }
 }
 
+/// The rates of a direction, or the default ones where none is given.
 fn rates(
     policies: &[RatePolicy],
-    default: (config::RateKind, StepSize, HumanDuration),
+    defaults: &[(config::RateKind, StepSize, HumanDuration)],
 ) -> Vec<config::RatePolicy> {
-    let rate = |kind, value: StepSize, period: HumanDuration| config::RatePolicy {
+    let rate = |(kind, value, period): (config::RateKind, StepSize, HumanDuration)| config::RatePolicy {
         kind,
         value: value.get(),
         period_ms: period.as_millis(),
     };
     if policies.is_empty() {
-        return vec![rate(default.0, default.1, default.2)];
+        return defaults.iter().copied().map(rate).collect();
     }
     let kind = |policy: &RatePolicy| match policy.r#type {
         RateType::Nodes | RateType::Pods => config::RateKind::Nodes,
@@ -313,7 +321,7 @@ fn rates(
     };
     policies
         .iter()
-        .map(|policy| rate(kind(policy), policy.value, policy.period))
+        .map(|policy| rate((kind(policy), policy.value, policy.period)))
         .collect()
 }
 
@@ -418,21 +426,23 @@ spec:
         );
         assert_eq!(config.strategy, config::Strategy::TargetUtilization);
         assert_eq!(config.suspend, config::Suspend::Active);
-        assert_eq!(config.signals[0].target, Some(750_000));
+        assert_eq!(config.signals[0].target, Some(850_000));
         assert_eq!(config.signals[0].demand_window_ms, 60_000);
         assert_eq!(
             config.data_quality.idle_window_ms,
             defaults::IDLE_WINDOW.as_millis()
         );
-        let rate = |kind, value, period_ms| {
-            vec![config::RatePolicy {
-                kind,
-                value,
-                period_ms,
-            }]
+        let rate = |kind, value, period_ms| config::RatePolicy {
+            kind,
+            value,
+            period_ms,
         };
-        assert_eq!(config.up.policies, rate(config::RateKind::Nodes, 4, 60_000));
-        assert_eq!(config.down.policies, rate(config::RateKind::Percent, 25, 600_000));
+        let up = [
+            rate(config::RateKind::Nodes, 4, 60_000),
+            rate(config::RateKind::Percent, 100, 60_000),
+        ];
+        assert_eq!(config.up.policies, up);
+        assert_eq!(config.down.policies, [rate(config::RateKind::Percent, 25, 600_000)]);
         assert_eq!(config.saturation, config::Saturation::default());
         assert_eq!(config.provision_timeout_ms, 1_200_000);
     }

@@ -116,7 +116,7 @@ pub struct Signal {
     pub across: Across,
 
     /// The utilization to keep, in percent of the pool's GPUs. A utilization signal with neither a target nor
-    /// rules uses 75: it leaves a quarter of the pool for the load that arrives while a node boots.
+    /// rules uses 85: the slow release of nodes supplies the rest of the headroom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_percentage: Option<Percent>,
 

@@ -205,3 +205,6 @@ pub fn fluid(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
         ..driver.outcome(meter)
     }
 }
+
+#[cfg(test)]
+mod tests;

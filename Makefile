@@ -1,0 +1,54 @@
+# The commands of this project. `make test` is the one that matters; CI runs the same.
+
+CARGO ?= cargo
+# Tools that a fresh machine lacks are built once and kept here, outside the tree.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpuscale
+DENY  := $(CACHE)/tools/bin/cargo-deny
+
+.DEFAULT_GOAL := test
+.PHONY: test fast lint docs core audit soak bench quality
+
+## Every test: fast ones first, then whole behaviour, then the documentation's examples.
+test:
+	$(CARGO) test --profile ci --locked --lib
+	$(CARGO) test --profile ci --locked --bins --tests
+	$(CARGO) test --profile ci --locked --doc
+
+## Only the tests beside the code.
+fast:
+	$(CARGO) test --profile ci --locked --lib
+
+## Format and lints; warnings are errors.
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --profile ci --locked --all-targets -- -D warnings
+
+## The core must not grow roots: no async runtime, no HTTP stack, no Kubernetes client, no command line.
+core:
+	$(CARGO) clippy --profile ci --locked --lib --no-default-features -- -D warnings
+	sh .ci/core-has-no-roots
+
+## Documentation; warnings are errors.
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+## Licences, sources and bans of every dependency; advisories too where their database can be had.
+audit: $(DENY)
+	$(DENY) --locked check bans licenses sources
+	$(DENY) --locked check advisories || echo "advisories: not checked (the database could not be fetched)"
+
+$(DENY):
+	$(CARGO) install --locked --root $(CACHE)/tools cargo-deny
+
+## The long rounds: the same properties over many more cases. SOAK_CASES is per property.
+soak: SOAK_CASES ?= 20000
+soak:
+	PROPTEST_CASES=$(SOAK_CASES) $(CARGO) test --profile ci --locked --test properties -- --nocapture
+
+## Benchmarks, with rivals in the same run.
+bench:
+	$(CARGO) bench --locked
+
+## The decision-quality table.
+quality:
+	$(CARGO) run --release --locked -- quality
