@@ -43,7 +43,7 @@ pub fn run(setup: &Setup<'_>, watch: &mut impl Watch) -> Outcome {
     let (length_ms, start_ms) = (setup.demand.step_ms(), setup.demand.start_ms());
     let nodes = setup.spec.bounded(setup.initial_nodes);
     let mut platform = Platform::new(setup, nodes);
-    let mut cluster = Cluster::new(setup, nodes);
+    let mut cluster = Cluster::new(setup.into(), nodes);
     let mut exporter = Exporter::new(setup.config, start_ms);
     let mut driver = Driver::new(setup.config);
     let mut meter = Meter::new(cluster.gpus_per_node());

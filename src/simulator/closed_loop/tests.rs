@@ -8,7 +8,6 @@ use crate::simulator::scorecard::{Baseline, Kind};
 
 const STEP: Millis = 15_000;
 const BOOT: Millis = 8 * MINUTE_MS;
-const HOUR: Millis = 60 * MINUTE_MS;
 const SPEC: PoolSpec = PoolSpec {
     gpus_per_node: 4,
     min_nodes: 1,

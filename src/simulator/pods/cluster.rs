@@ -82,6 +82,33 @@ impl Node {
     }
 }
 
+/// What a cluster is like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// GPUs of one node.
+    pub(super) gpus_per_node: u32,
+    /// From Ready to schedulable.
+    pub(super) driver_delay_ms: Millis,
+    /// From the release of a node to its end.
+    pub(super) drain_ms: Millis,
+    /// When time begins.
+    pub(super) start_ms: Millis,
+    /// Seed of the pods and of the faults' choice of nodes.
+    pub(super) seed: u64,
+}
+
+impl From<&Setup<'_>> for Shape {
+    fn from(setup: &Setup<'_>) -> Self {
+        Self {
+            gpus_per_node: setup.spec.gpus_per_node,
+            driver_delay_ms: setup.driver_delay_ms,
+            drain_ms: setup.drain_ms,
+            start_ms: setup.demand.start_ms(),
+            seed: setup.seed,
+        }
+    }
+}
+
 /// The cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -121,28 +148,28 @@ pub(super) enum Inventory {
 }
 
 impl Cluster {
-    pub(super) fn new(setup: &Setup<'_>, nodes: u32) -> Self {
-        let gpus_per_node = setup.spec.gpus_per_node.max(1);
-        let start_ms = setup.demand.start_ms();
+    /// A cluster with so many nodes that take pods from the start.
+    pub(super) fn new(shape: Shape, nodes: u32) -> Self {
+        let gpus_per_node = shape.gpus_per_node.max(1);
         let mut cluster = Self {
             gpus_per_node,
-            driver_delay_ms: setup.driver_delay_ms.max(0),
-            drain_ms: setup.drain_ms.max(0),
+            driver_delay_ms: shape.driver_delay_ms.max(0),
+            drain_ms: shape.drain_ms.max(0),
             nodes: Vec::new(),
             next_node: 0,
-            workload: Workload::new(setup.seed, gpus_per_node),
+            workload: Workload::new(shape.seed, gpus_per_node),
             queue: VecDeque::new(),
             waiting: Vec::new(),
             running_gpus: 0,
             room: Room::Changed,
-            rng: stream(setup.seed, Stream::Faults),
+            rng: stream(shape.seed, Stream::Faults),
             inventory: Vec::new(),
             inventory_is: Inventory::Changed,
             views: Vec::new(),
             booting: Vec::new(),
         };
         for _ in 0..nodes {
-            cluster.request(start_ms, 0);
+            cluster.request(shape.start_ms, 0);
         }
         for node in &mut cluster.nodes {
             node.stage = Stage::Schedulable;
@@ -445,3 +472,6 @@ fn count<'a>(nodes: impl Iterator<Item = &'a Node>) -> u32 {
 fn micro(gpus: u64) -> Micro {
     Micro::try_from(gpus).unwrap_or(Micro::MAX).saturating_mul(ONE)
 }
+
+#[cfg(test)]
+mod tests;

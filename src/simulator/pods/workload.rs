@@ -89,6 +89,22 @@ impl Workload {
         }
     }
 
+    /// A pod of a size that a test wants.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, gpus: u32) -> u32 {
+        let mut pod = self.newcomer(1);
+        pod.gpus = gpus;
+        self.gpus += u64::from(gpus);
+        self.pods.push(pod);
+        pod.id
+    }
+
+    /// All pods, rising by id.
+    #[cfg(test)]
+    pub(super) fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
     fn leaver(&mut self, surplus: u64) -> Option<Pod> {
         let fits = |pod: &Pod| u64::from(pod.gpus) <= surplus;
         let count = self.pods.iter().filter(|pod| fits(pod)).count();
