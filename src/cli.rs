@@ -58,7 +58,7 @@ enum Command {
     /// Judge a policy on a suite of long traces, against fixed bars
     #[command(long_about = quality::ABOUT)]
     Quality(quality::Quality),
-    /// Print the GpuScalePolicy custom resource definition as YAML
+    /// Print the custom resource definition of a policy as YAML
     #[command(after_help = "Example:\n  gpuscale crd | kubectl apply --server-side -f -")]
     Crd,
 }

@@ -442,7 +442,10 @@ spec:
             rate(config::RateKind::Percent, 100, 60_000),
         ];
         assert_eq!(config.up.policies, up);
-        assert_eq!(config.down.policies, [rate(config::RateKind::Percent, 25, 600_000)]);
+        assert_eq!(
+            config.down.policies,
+            [rate(config::RateKind::Percent, 25, 600_000)]
+        );
         assert_eq!(config.saturation, config::Saturation::default());
         assert_eq!(config.provision_timeout_ms, 1_200_000);
     }
