@@ -57,7 +57,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(super) struct Simulate {
     /// Directories with a `scenario.yaml`; several are run side by side
-    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"], required_unless_present = "recording")]
+    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"])]
     scenarios: Vec<PathBuf>,
 
     /// Policies to judge, instead of the scenario's; `default` is the shipped defaults
@@ -170,6 +170,11 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
 fn prepare(args: &Simulate) -> Result<Vec<Prepared>, Error> {
     if args.recording.is_some() {
         return Ok(vec![from_flags(args)?]);
+    }
+    if args.scenarios.is_empty() {
+        let problem = "nothing to simulate; name a scenario directory, such as `simulations/servegen-m-small`, or give \
+                       `--recording`";
+        return Err(Error::Usage(problem.to_owned()));
     }
     args.scenarios
         .par_iter()
