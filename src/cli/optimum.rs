@@ -18,10 +18,11 @@ use crate::error::Error;
 pub(super) const ABOUT: &str = "\
 Prints what a demand costs at least, to an operator who knows the future.
 
-Such an operator requests each node one boot before it is needed, so nothing is missed and the boot is a pure start \
-cost; nodes are bridged over gaps that are shorter than a boot. `zero-miss` serves everything, `soft` may leave out \
-what is dearer to serve than to miss (an unserved GPU-hour costs 10), and `at 70 %` keeps that headroom. No policy \
-can be cheaper at the same misses, so every saving is to be read against these figures.";
+Such an operator requests each node one boot before it is needed, so nothing is missed and the boot is a \
+pure start cost; nodes are bridged over gaps that are shorter than a boot. `zero-miss` serves \
+everything, `soft` may leave out what is dearer to serve than to miss (an unserved GPU-hour costs 10), \
+and `at 70 %` keeps that headroom. No policy can be cheaper at the same misses, so every saving is to be \
+read against these figures.";
 
 #[derive(Debug, Args)]
 pub(super) struct OptimumArgs {
