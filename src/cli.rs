@@ -22,9 +22,10 @@ const ABOUT: &str = "Judges and runs autoscaling policies for GPU node pools";
 const LONG_ABOUT: &str = "\
 Judges autoscaling policies for GPU node pools.
 
-A policy is a GpuScalePolicy document. `simulate` replays a recorded demand through it and prints a scorecard: \
-what it cost and what it missed, beside the least that was possible and beside what people run today. Node-hours \
-and miss percentage always stand together, because either alone can be made as good as one likes.";
+A policy is a GpuScalePolicy document. `simulate` replays a recorded demand through it and prints a \
+scorecard: what it cost and what it missed, beside the least that was possible and beside what people \
+run today. Node-hours and miss percentage always stand together, because either alone can be made as \
+good as one likes.";
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -58,7 +59,7 @@ enum Command {
     /// Judge a policy on a suite of long traces, against fixed bars
     #[command(long_about = quality::ABOUT)]
     Quality(quality::Quality),
-    /// Print the GpuScalePolicy custom resource definition as YAML
+    /// Print the custom resource definition of a policy as YAML
     #[command(after_help = "Example:\n  gpuscale crd | kubectl apply --server-side -f -")]
     Crd,
 }

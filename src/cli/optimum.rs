@@ -18,10 +18,11 @@ use crate::error::Error;
 pub(super) const ABOUT: &str = "\
 Prints what a demand costs at least, to an operator who knows the future.
 
-Such an operator requests each node one boot before it is needed, so nothing is missed and the boot is a pure start \
-cost; nodes are bridged over gaps that are shorter than a boot. `zero-miss` serves everything, `soft` may leave out \
-what is dearer to serve than to miss (an unserved GPU-hour costs 10), and `at 70 %` keeps that headroom. No policy \
-can be cheaper at the same misses, so every saving is to be read against these figures.";
+Such an operator requests each node one boot before it is needed, so nothing is missed and the boot is a \
+pure start cost; nodes are bridged over gaps that are shorter than a boot. `zero-miss` serves \
+everything, `soft` may leave out what is dearer to serve than to miss (an unserved GPU-hour costs 10), \
+and `at 70 %` keeps that headroom. No policy can be cheaper at the same misses, so every saving is to be \
+read against these figures.";
 
 #[derive(Debug, Args)]
 pub(super) struct OptimumArgs {
@@ -34,7 +35,12 @@ pub(super) struct OptimumArgs {
     series: Option<String>,
 
     /// Factor on the demand
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     scale: f64,
 
     /// GPUs of one node
@@ -50,7 +56,7 @@ pub(super) struct OptimumArgs {
     interval: Option<HumanDuration>,
 
     /// Price of a node-hour in USD
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     price: Option<f64>,
 
     /// Headrooms to show, as the utilization that is held, in percent

@@ -1,7 +1,7 @@
 //! Standard output and the terminal behind it.
 //!
 //! Everything goes through one locked writer that strips terminal codes where they are not wanted (a pipe,
-//! `NO_COLOR`, `TERM=dumb`), and an error of that writer ends the command: a pipe that was closed ends it quietly.
+//! `NO_COLOR`, `TERM=dumb`), and an error of that writer ends the command, quietly if the reader went away.
 
 use std::io::{self, IsTerminal, Write};
 

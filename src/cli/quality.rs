@@ -19,12 +19,12 @@ use crate::error::Error;
 pub(super) const ABOUT: &str = "\
 Judges a policy on a suite of long traces, against fixed bars.
 
-For each trace: node-hours and miss percentage of the policy, the HPA at 70 %, KEDA on the sum and a 70/30 \
-threshold; regret against the zero-miss optimum at three prices of a miss; and whether a peer is better in both. \
-The last line has the geometric means beside the suite's bars.
+For each trace: node-hours and miss percentage of the policy, the HPA at 70 %, KEDA on the sum and a \
+70/30 threshold; regret against the zero-miss optimum at three prices of a miss; and whether a peer is \
+better in both. The last line has the geometric means beside the suite's bars.
 
-Every trace runs in the reference pool: at least 1 node, at most twice what the peak needs and 2 more. The \
-policy's own bounds are replaced by these.";
+Every trace runs in the reference pool: at least 1 node, at most twice what the peak needs and 2 more. \
+The policy's own bounds are replaced by these.";
 
 #[derive(Debug, Args)]
 pub(super) struct Quality {
@@ -61,9 +61,10 @@ pub(super) fn run(args: &Quality, terminal: &Terminal) -> Result<(), Error> {
             let costs = table::plain(&headings, &rows, terminal.ink());
             let (headings, rows) = result.regrets();
             let regrets = table::plain(&headings, &rows, terminal.ink());
+            let conclusion = terminal.wrapped(&result.conclusion());
             format!(
-                "{costs}\n\n{regrets}\n\n{}",
-                terminal.wrapped(&result.conclusion())
+                "Node-hours and misses\n\n{costs}\n\n\
+                 regret_hard and flaps per day; means of regret are geometric\n\n{regrets}\n\n{conclusion}"
             )
         }
     };

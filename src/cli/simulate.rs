@@ -28,24 +28,25 @@ use crate::error::Error;
 pub(super) const ABOUT: &str = "\
 Replays a recorded demand through policies and prints their scorecard.
 
-The policies run in a simulated pool whose nodes boot late and are billed from the request. Beside them stand the \
-clairvoyant optima (the least that any autoscaler could have paid) and the autoscalers people use today: a pool \
-sized for the peak, a 70/30 threshold, the HPA at 70 %, KEDA on the sum, and the Cluster Autoscaler.
+The policies run in a simulated pool whose nodes boot late and are billed from the request. Beside them \
+stand the clairvoyant optima (the least that any autoscaler could have paid) and the autoscalers people \
+use today: a pool sized for the peak, a 70/30 threshold, the HPA at 70 %, KEDA on the sum, and the \
+Cluster Autoscaler.
 
-A scenario is a directory with a `scenario.yaml`; flags given beside it replace what it says. Without a scenario, \
-`--recording` is needed and everything else has a default. `mode`, `suspend` and `freeze` are not looked at: what \
-is judged is what the policy would do.";
+A scenario is a directory with a `scenario.yaml`; flags given beside it replace what it says. Without a \
+scenario, `--recording` is needed and everything else has a default. `mode`, `suspend` and `freeze` are \
+not looked at: what is judged is what the policy would do.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   # A shipped scenario
   gpuscale simulate simulations/servegen-m-small
 
-  # Your policy and the shipped defaults on a recording, on nodes of 4 GPUs
-  gpuscale simulate --recording demand.csv.gz --gpus-per-node 4 --policy mine.yaml --policy default
+  # Your policy and the shipped defaults on a recording
+  gpuscale simulate --recording demand.csv --policy mine.yaml --policy default
 
   # In CI: fail if more than half a percent of the demand is missed
-  gpuscale simulate simulations/helios-training --fail-if 'miss_percent > 0.5' --fail-if 'busy_nodes_taken > 0'
+  gpuscale simulate scenario/ --fail-if 'miss_percent > 0.5' --fail-if 'busy_nodes_taken > 0'
 
   # What did my change do?
   gpuscale simulate scenario/ --format json > before.json
@@ -57,7 +58,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(super) struct Simulate {
     /// Directories with a `scenario.yaml`; several are run side by side
-    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"], required_unless_present = "recording")]
+    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"])]
     scenarios: Vec<PathBuf>,
 
     /// Policies to judge, instead of the scenario's; `default` is the shipped defaults
@@ -73,7 +74,12 @@ pub(super) struct Simulate {
     series: Option<String>,
 
     /// Factor on the demand
-    #[arg(long, value_name = "FACTOR", requires = "recording")]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        requires = "recording",
+        allow_negative_numbers = true
+    )]
     scale: Option<f64>,
 
     #[command(flatten)]
@@ -165,6 +171,11 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
 fn prepare(args: &Simulate) -> Result<Vec<Prepared>, Error> {
     if args.recording.is_some() {
         return Ok(vec![from_flags(args)?]);
+    }
+    if args.scenarios.is_empty() {
+        let problem = "nothing to simulate; name a scenario directory, such as `simulations/servegen-m-small`, or give \
+                       `--recording`";
+        return Err(Error::Usage(problem.to_owned()));
     }
     args.scenarios
         .par_iter()

@@ -53,8 +53,8 @@ pub struct Means {
 }
 
 impl Means {
-    fn of<'a>(rows: impl Iterator<Item = &'a ResultRow> + Clone) -> Self {
-        let all = |key: &'static str| rows.clone().filter_map(move |row| row.figures.get(key));
+    fn of(rows: &[&ResultRow]) -> Self {
+        let all = |key: &'static str| rows.iter().filter_map(move |row| row.figures.get(key));
         Self {
             regret_hard_p10: thousandths(all("regret_hard.p10").geometric_mean()),
             regret_hard_p50: thousandths(all("regret_hard.p50").geometric_mean()),
@@ -83,18 +83,18 @@ impl Quality {
     /// Joins the scorecards of a suite.
     #[must_use]
     pub fn of(suite: &str, bars: Bars, traces: Vec<Document>) -> Self {
-        let policies = traces.iter().filter_map(policy);
+        let policies: Vec<&ResultRow> = traces.iter().filter_map(policy).collect();
+        let rivals: Vec<&ResultRow> = traces
+            .iter()
+            .filter_map(|document| peer(document, RIVAL))
+            .collect();
         let beaten = traces.iter().filter(|document| !dominators(document).is_empty());
         Self {
             schema_version: SCHEMA_VERSION,
             suite: suite.to_owned(),
-            policy: policies
-                .clone()
-                .next()
-                .map(|row| row.name.clone())
-                .unwrap_or_default(),
-            policy_means: Means::of(policies),
-            hpa_means: Means::of(traces.iter().filter_map(|document| peer(document, RIVAL))),
+            policy: policies.first().map(|row| row.name.clone()).unwrap_or_default(),
+            policy_means: Means::of(&policies),
+            hpa_means: Means::of(&rivals),
             bars,
             dominated_traces: beaten.count(),
             traces,

@@ -30,7 +30,12 @@ pub(in crate::cli) struct PoolFlags {
     seed: Option<u64>,
 
     /// Price of a node-hour in USD
-    #[arg(long, value_name = "USD", help_heading = "The pool")]
+    #[arg(
+        long,
+        value_name = "USD",
+        help_heading = "The pool",
+        allow_negative_numbers = true
+    )]
     price: Option<f64>,
 
     /// Nodes that serve from the start (default: what the first demand needs at 70 %)

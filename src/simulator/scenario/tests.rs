@@ -1,4 +1,6 @@
 use super::*;
+use crate::policy::observation::Failure;
+use crate::simulator::fault::FaultKind;
 
 const LEAST: &str = "name: least\nrecording: ../r.csv.gz\ngpusPerNode: 8\n";
 
