@@ -197,32 +197,25 @@ impl Windows {
         }
     }
 
-    /// Whether every device of `node` was known and idle, by every device signal, since `since_ms`.
+    /// Whether every device of `node` was known and idle, by every device signal, since `since_ms`. A policy that
+    /// watches no devices has nothing to object: what it knows of a node is its pods.
     #[must_use]
     pub fn node_idle_since(&self, node: NodeId, since_ms: Millis) -> bool {
-        self.device_signals(|signal| signal.node_idle_since(node, since_ms))
+        let mut signals = self.device_signals();
+        signals.all(|signal| signal.node_idle_since(node, since_ms))
     }
 
-    /// Whether every device was known and idle, by every device signal, since `since_ms`.
+    /// Whether every device was known and idle, by every device signal, since `since_ms`; no without devices.
     #[must_use]
     pub fn all_idle_since(&self, since_ms: Millis) -> bool {
-        self.device_signals(|signal| signal.all_idle_since(since_ms))
+        let mut signals = self.device_signals().peekable();
+        signals.peek().is_some() && signals.all(|signal| signal.all_idle_since(since_ms))
     }
 
-    /// A signal without devices does not know about nodes; a policy without device signals knows nothing of them.
-    fn device_signals(&self, mut idle: impl FnMut(&SignalWindow) -> bool) -> bool {
-        let mut any = false;
-        for signal in self
-            .signals
+    fn device_signals(&self) -> impl Iterator<Item = &SignalWindow> {
+        self.signals
             .iter()
             .flatten()
             .filter(|signal| signal.has_devices())
-        {
-            any = true;
-            if !idle(signal) {
-                return false;
-            }
-        }
-        any
     }
 }

@@ -12,7 +12,7 @@
 use super::config::{
     Across, Config, Micro, ONE, Replace, SeriesUnit, Signal, SignalSource, Strategy, Workload,
 };
-use super::evaluation::{Quality, Reason, SignalEvidence, Trace, Verdict};
+use super::evaluation::{Quality, Reason, Rule, SignalEvidence, Trace, Verdict};
 use super::observation::{Nodes, Observation, Waiting};
 use super::placement;
 
@@ -262,8 +262,11 @@ pub(super) fn combine(reasons: &[Reason], missing: u32, trace: &mut Trace<'_>) -
         (up.saturating_add(missing), grows)
     } else if floor < current {
         (floor, shrinks)
-    } else {
+    } else if known == Known::All {
         (current, Reason::WithinTarget)
+    } else {
+        // Nobody knows whether the size is right; it is held because nobody knows.
+        (current, Reason::Limited(Rule::DataQuality))
     };
     trace.wish(size, reason, good, count);
     let guessed = matches!(reason, Reason::Saturated | Reason::RuleMet);
