@@ -462,8 +462,19 @@ fn scenario(name: &str, lines: &str) -> String {
     path.parent().unwrap().to_str().unwrap().to_owned()
 }
 
+#[test]
+fn a_decision_is_put_into_words() {
+    let words = stdout(&["simulate", HOUR, "--explain", "2023-11-16T18:40:00Z"]);
+    assert!(words.starts_with("2023-11-16T18:40:00Z: "), "{words}");
+    assert!(
+        words.contains("signal `gpu` sees ") && words.contains("`Wish` "),
+        "{words}"
+    );
+}
+
 /// Every bad input ends with 2 and says what, where and what to do.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table reads best as one")]
 fn bad_inputs_are_refused() {
     let check = |arguments: &[&str], expected: &[&str]| {
         let output = run(arguments);
@@ -601,6 +612,10 @@ fn bad_inputs_are_refused() {
     check(
         &["simulate", HOUR, "--compare", saved.to_str().unwrap()],
         &["cannot compare with `", "missing field `scenario`"],
+    );
+    check(
+        &["simulate", HOUR, "--explain", "2030-01-01T00:00:00Z"],
+        &["no decision at or after 2030"],
     );
     check(&["simulate"], &["--recording"]);
     check(

@@ -53,6 +53,7 @@ Examples:
   gpuscale simulate scenario/ --compare before.json
 
   # Why did it do that at noon?
+  gpuscale simulate scenario/ --explain 2020-05-02T12:00:00Z
   gpuscale simulate scenario/ --trace - | jq 'select(.from != .to)'";
 
 #[derive(Debug, Args)]
@@ -105,6 +106,10 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
+    /// Instead of the scorecard, put the decision at this time (RFC 3339) into words, or the first after it
+    #[arg(long, value_name = "TIME", conflicts_with = "trace")]
+    explain: Option<jiff::Timestamp>,
+
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -147,6 +152,9 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
     if before.is_some() && prepared.len() > 1 {
         let problem = "`--compare` is for one scenario; run them one by one";
         return Err(Error::Usage(problem.to_owned()));
+    }
+    if let Some(time) = args.explain {
+        return output::print(&trace_file::explained(&prepared, time)?);
     }
     for one in &prepared {
         if one.seeds.end - one.seeds.start > 1 && !is_drawn(&one.case) {

@@ -1,4 +1,4 @@
-//! `--trace`: every decision of one run, written while it runs.
+//! `--trace` and `--explain`: the decisions of one run, all as JSON lines or one in words.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -6,20 +6,17 @@ use std::path::Path;
 
 use gpuscale::report::json::{Document, ResultRow};
 use gpuscale::report::trace::{End, Line};
+use gpuscale::report::{self, explain};
 use gpuscale::simulator::closed_loop::Tick;
-use gpuscale::simulator::scenario_run::headrooms;
+use gpuscale::simulator::scenario_run::{Judged, headrooms};
+use jiff::Timestamp;
 
 use crate::cli::sweep::Prepared;
 use crate::error::Error;
 
 /// Runs the one policy of the one case under observation, and the references beside it.
 pub(super) fn traced(prepared: &[Prepared], path: &Path) -> Result<Document, Error> {
-    let [one] = prepared else {
-        return Err(too_many("scenario"));
-    };
-    let ([judged], 1) = (one.judged.as_slice(), one.seeds.end - one.seeds.start) else {
-        return Err(too_many("policy and one seed"));
-    };
+    let (one, judged) = only_run(prepared, "--trace")?;
     let fault = |source: io::Error| {
         if path.as_os_str() == "-" {
             Error::Output(source)
@@ -45,8 +42,38 @@ pub(super) fn traced(prepared: &[Prepared], path: &Path) -> Result<Document, Err
     Ok(one.document(rows))
 }
 
-fn too_many(what: &str) -> Error {
-    Error::Usage(format!("`--trace` is of one run; name one {what}"))
+/// The first decision at `time` or after it, in words.
+pub(super) fn explained(prepared: &[Prepared], time: Timestamp) -> Result<String, Error> {
+    let (one, judged) = only_run(prepared, "--explain")?;
+    let mut words = None;
+    let mut watch = |tick: &Tick<'_>| {
+        if words.is_none() && tick.now_ms >= time.as_millisecond() {
+            let explanation = explain(tick.evaluation, &judged.config);
+            words = Some(format!("{}: {explanation}", report::trace::time(tick.now_ms)));
+        }
+    };
+    one.case.policy_row(judged, one.seeds.start, &mut watch);
+    words.ok_or_else(|| {
+        let demand = &one.case.demand;
+        let ends = |ms| report::trace::time(ms);
+        Error::Usage(format!(
+            "no decision at or after {time}; the recording is from {} to {}",
+            ends(demand.start_ms()),
+            ends(demand.start_ms() + demand.duration_ms())
+        ))
+    })
+}
+
+/// The one scenario and its one policy, with one seed.
+fn only_run<'a>(prepared: &'a [Prepared], flag: &str) -> Result<(&'a Prepared, &'a Judged), Error> {
+    let too_many = |what: &str| Error::Usage(format!("`{flag}` is of one run; name one {what}"));
+    let [one] = prepared else {
+        return Err(too_many("scenario"));
+    };
+    match (one.judged.as_slice(), one.seeds.end - one.seeds.start) {
+        ([judged], 1) => Ok((one, judged)),
+        _ => Err(too_many("policy and one seed")),
+    }
 }
 
 /// JSON lines to a file or standard output. A run cannot be stopped by its observer, so the first error is kept and
