@@ -293,3 +293,6 @@ fn trusted(index: usize, evidence: &SignalEvidence) -> Known {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
