@@ -90,7 +90,11 @@ fn inventory(ill: bool) -> Vec<Device> {
             } else {
                 Health::Healthy
             },
-            ..Device::new(DeviceId(id), NodeId(id / 2), if id == 3 { START + 10 * 60_000 } else { START })
+            ..Device::new(
+                DeviceId(id),
+                NodeId(id / 2),
+                if id == 3 { START + 10 * 60_000 } else { START },
+            )
         })
         .collect()
 }
@@ -102,9 +106,20 @@ fn deliveries() -> impl Strategy<Value = Vec<Delivery>> {
     let reading = (
         0..MINUTES * 60_000,
         0..5_u32,
-        prop_oneof![Just(None), (0..=ONE).prop_map(Some), Just(Some(0)), Just(Some(ONE)), Just(Some(ONE))],
+        prop_oneof![
+            Just(None),
+            (0..=ONE).prop_map(Some),
+            Just(Some(0)),
+            Just(Some(ONE)),
+            Just(Some(ONE))
+        ],
         prop_oneof![Just(0), Just(0), Just(0), 0..200_000_i64],
-        prop_oneof![Just(Channel::Load), Just(Channel::Load), Just(Channel::Load), Just(Channel::Power)],
+        prop_oneof![
+            Just(Channel::Load),
+            Just(Channel::Load),
+            Just(Channel::Load),
+            Just(Channel::Power)
+        ],
     );
     let sample = |(at, id, value, delay, channel)| {
         // Times on a grid make duplicates and ties; device 4 is a ghost.
@@ -156,7 +171,10 @@ fn by_definition(samples: &[Sample], devices: &[Device], across: Across, at_ms: 
     let (low, high) = match across {
         Across::Mean => {
             let above = (busy + missing) * ONE;
-            (busy * ONE / expected, above / expected + i64::from(above % expected > 0))
+            (
+                busy * ONE / expected,
+                above / expected + i64::from(above % expected > 0),
+            )
         }
         Across::Max => (max, if missing > 0 { ONE } else { max }),
     };
@@ -194,7 +212,9 @@ fn fetched(across: Across, samples: &[Sample], ill: bool) -> SignalWindow {
     let mut window = window(across);
     let mut counts = Ingested::default();
     window.set_inventory(&inventory(ill));
-    samples.iter().for_each(|sample| window.take(sample, END, &mut counts));
+    samples
+        .iter()
+        .for_each(|sample| window.take(sample, END, &mut counts));
     window.settle(END, &mut counts);
     window
 }

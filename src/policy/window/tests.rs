@@ -44,8 +44,16 @@ fn naive(steps: &Steps, from_ms: Millis, to_ms: Millis) -> Totals {
         }
         let over = |value: Micro| i128::from(value) * i128::from(duration_ms);
         totals.covered_ms += duration_ms;
-        totals.above_ms += if level.low >= THRESHOLDS.above { duration_ms } else { 0 };
-        totals.below_ms += if level.high <= THRESHOLDS.below { duration_ms } else { 0 };
+        totals.above_ms += if level.low >= THRESHOLDS.above {
+            duration_ms
+        } else {
+            0
+        };
+        totals.below_ms += if level.high <= THRESHOLDS.below {
+            duration_ms
+        } else {
+            0
+        };
         totals.low += over(level.low);
         totals.high += over(level.high);
         totals.busy += over(level.busy);
@@ -145,10 +153,17 @@ fn time_before_the_first_change_and_without_cover_counts_for_nothing() {
     series.push(200, level(Covered::No, 800_000, 0));
     series.push(300, known(200_000));
     let totals = series.span(0, 0, 400);
-    assert_eq!((totals.covered_ms, totals.above_ms, totals.below_ms), (200, 100, 100));
+    assert_eq!(
+        (totals.covered_ms, totals.above_ms, totals.below_ms),
+        (200, 100, 100)
+    );
     assert_eq!(totals.mean(totals.low), Some(500_000));
     assert_eq!(series.level_at(0, 99), None);
-    assert_eq!(series.level_at(0, 100), Some(known(800_000)), "a change counts from its instant");
+    assert_eq!(
+        series.level_at(0, 100),
+        Some(known(800_000)),
+        "a change counts from its instant"
+    );
 }
 
 #[test]
@@ -160,7 +175,11 @@ fn the_queue_grows_and_forgets_and_numbers_stay_valid() {
     }
     let kept = series.segments.end - series.segments.first;
     assert_eq!(kept, 101, "1 s of changes and the one that was in force before");
-    assert_eq!(series.segments.places.len(), 128, "the storage is what a window needs");
+    assert_eq!(
+        series.segments.places.len(),
+        128,
+        "the storage is what a window needs"
+    );
     let totals = series.span(0, 98_990, 99_990);
     assert_eq!((totals.covered_ms, totals.low), (1_000, i128::from(500 * ONE)));
     // The storage wraps around; growing it again keeps every place.
