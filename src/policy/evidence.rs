@@ -139,3 +139,6 @@ fn verdict(
     };
     (verdict, value)
 }
+
+#[cfg(test)]
+mod tests;

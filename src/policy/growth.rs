@@ -260,3 +260,6 @@ fn capacity(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
         trace.veto(Rule::CapacityMemory, until_ms - context.now.timer_ms, 0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,3 +136,6 @@ fn nodes_within(budget: Micro, price: Micro) -> u32 {
 pub(super) fn since(at_ms: Option<Millis>, now: Now) -> Millis {
     at_ms.map_or(Millis::MAX, |at_ms| now.timer_ms.saturating_sub(at_ms))
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,3 +237,6 @@ fn may_go(config: &Config, windows: &Windows, node: &NodeView, idle_since_ms: Mi
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -652,3 +652,6 @@ pub(super) fn scaled_up(value: Micro, numerator: Micro, denominator: Micro) -> M
         down.saturating_add(1)
     }
 }
+
+#[cfg(test)]
+mod tests;

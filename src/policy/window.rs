@@ -395,3 +395,6 @@ impl Series {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

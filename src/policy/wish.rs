@@ -297,3 +297,6 @@ fn trusted(index: usize, evidence: &SignalEvidence) -> Known {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -437,3 +437,31 @@ pub fn power(device: DeviceId, at_ms: Millis, ratio: f64) -> Sample {
         ..Sample::of_device(0, device, at_ms, micros(ratio))
     }
 }
+
+/// A threshold of `percent` over the last `minutes`.
+pub fn threshold(
+    percent: f64,
+    minutes: Millis,
+    statistic: gpuscale::policy::config::Statistic,
+) -> gpuscale::policy::config::Rule {
+    gpuscale::policy::config::Rule {
+        threshold: micros(percent / 100.0),
+        window_ms: minutes * MINUTE_MS,
+        statistic,
+    }
+}
+
+impl Rig {
+    /// As if the engine had long known the pool as it is: no node has just arrived, so windows count in full.
+    pub fn acquainted(mut self) -> Self {
+        self.memory.asked = Some(self.asked);
+        self.memory.schedulable = u32::try_from(self.nodes.len()).unwrap();
+        self
+    }
+
+    /// The GPUs of all nodes, in order.
+    pub fn devices(&self) -> Vec<DeviceId> {
+        let all = |node| (0..self.gpus_per_node as usize).map(move |gpu| self.device(node, gpu));
+        self.nodes.iter().flat_map(all).collect()
+    }
+}
