@@ -1,0 +1,287 @@
+//! What the properties found, as the smallest cases. Each is ignored while it fails, with the reason, and is a
+//! regression test from then on.
+
+use gpuscale::policy::config::{MINUTE_MS, RateKind, RatePolicy, Workload};
+use gpuscale::policy::observation::{Booting, Nodes, Now, Observation, Placement, PodRequest, Waiting};
+use gpuscale::policy::sample::Sample;
+use gpuscale::policy::{Evaluation, Memory, Windows, evaluate};
+
+use crate::rig::{Rig, TICK_MS, View, pods_signal, policy, queue_signal};
+use crate::world::{Load, World};
+
+fn ask(observation: &Observation<'_>, now: Now) -> Evaluation {
+    let mut config = policy();
+    config.signals.push(pods_signal());
+    let windows = Windows::new(&config);
+    evaluate(&config, &windows, observation, &mut Memory::default(), now)
+}
+
+const NOON: Now = Now {
+    wall_ms: 1_795_176_000_000,
+    timer_ms: 1_795_176_000_000,
+};
+
+#[test]
+#[ignore = "a node is idle only by a device signal, and there is none"]
+fn a_policy_that_only_counts_pods_lets_empty_nodes_go() {
+    let mut config = policy();
+    config.workload = Workload::Exclusive;
+    config.min_nodes = 0;
+    config.signals = vec![pods_signal()];
+    let mut rig = Rig::new(config, 4, 8);
+    rig.waiting = Some(vec![]);
+    assert_eq!(rig.live_minutes(180).last(), Some(&0));
+}
+
+#[test]
+#[ignore = "readings of one instant are merged in the order of an unstable sort"]
+fn two_readings_of_one_instant_reduce_by_max_in_any_order_and_number() {
+    let config = policy();
+    // Device by device, as a range query answers.
+    let demand = |values: &[i64]| {
+        let mut rig = Rig::new(config.clone(), 1, 4);
+        let start = rig.now_ms;
+        let mut samples = Vec::new();
+        for gpu in 0..4 {
+            let device = rig.device(&rig.nodes[0], gpu);
+            for tick in 0..40 {
+                let at = |value: &i64| Sample::of_device(0, device, start + tick * TICK_MS, *value);
+                samples.extend(values.iter().map(at));
+            }
+        }
+        rig.now_ms += 39 * TICK_MS;
+        rig.tick_with(&samples).signals()[0].demand_low
+    };
+    let (once, twice, thrice) = (
+        demand(&[900_000]),
+        demand(&[100_000, 900_000]),
+        demand(&[100_000, 300_000, 900_000]),
+    );
+    assert_eq!((once, once), (twice, thrice));
+}
+
+#[test]
+#[ignore = "u32 overflow in evidence::too_many_unhealthy"]
+fn four_billion_unhealthy_nodes_do_not_overflow() {
+    let mut rig = Rig::new(policy(), 1, 1);
+    rig.tick();
+    let observation = Observation {
+        asked: 1,
+        ready: 1,
+        unhealthy: u32::MAX,
+        ..Observation::default()
+    };
+    evaluate(
+        &rig.config,
+        &rig.windows,
+        &observation,
+        &mut rig.memory,
+        Now::at(rig.now_ms),
+    );
+}
+
+#[test]
+#[ignore = "u32 overflow in growth::missing"]
+fn four_billion_booting_nodes_do_not_overflow() {
+    let booting = [Booting {
+        nodes: u32::MAX,
+        since_ms: NOON.timer_ms,
+    }; 2];
+    ask(
+        &Observation {
+            asked: 1,
+            booting: &booting,
+            ..Observation::default()
+        },
+        NOON,
+    );
+}
+
+#[test]
+#[ignore = "u32 overflow in growth::free_capacity"]
+fn four_billion_gpus_in_a_node_do_not_overflow() {
+    ask(
+        &Observation {
+            asked: 0,
+            gpus_per_node: u32::MAX,
+            free_gpus: Some(3),
+            ..Observation::default()
+        },
+        NOON,
+    );
+    let config = {
+        let mut c = policy();
+        c.min_nodes = 3;
+        c.signals = vec![queue_signal(1.0, gpuscale::policy::config::Absent::Zero)];
+        c
+    };
+    let mut rig = Rig::new(config, 0, 1);
+    rig.series = vec![(0, Some(9.0))];
+    rig.watch_minutes(3);
+    let observation = Observation {
+        asked: 3,
+        ready: 3,
+        gpus_per_node: u32::MAX,
+        free_gpus: Some(3),
+        ..Observation::default()
+    };
+    evaluate(
+        &rig.config,
+        &rig.windows,
+        &observation,
+        &mut rig.memory,
+        Now::at(rig.now_ms),
+    );
+}
+
+#[test]
+#[ignore = "u32 overflow, then one place in a Vec for each free GPU or arriving node"]
+fn a_pod_on_four_billion_nodes_does_not_take_sixteen_gigabytes() {
+    let pods = [PodRequest {
+        gpus: 1,
+        placement: Placement::AnyNode,
+    }];
+    let waiting = Waiting::Pods(&pods);
+    ask(
+        &Observation {
+            asked: 50_000_000,
+            ready: 50_000_000,
+            waiting,
+            nodes: Nodes::Interchangeable,
+            ..Observation::default()
+        },
+        NOON,
+    );
+    ask(
+        &Observation {
+            asked: u32::MAX,
+            ready: u32::MAX,
+            waiting,
+            nodes: Nodes::Interchangeable,
+            ..Observation::default()
+        },
+        NOON,
+    );
+}
+
+#[test]
+#[ignore = "i64 overflow where a duration is taken from an instant"]
+fn the_ends_of_time_do_not_overflow() {
+    for at_ms in [i64::MIN, i64::MAX] {
+        let mut rig = Rig::new(policy(), 1, 1);
+        rig.tick();
+        rig.now_ms = at_ms;
+        rig.tick_with(&[]);
+    }
+}
+
+/// 94 % of eight nodes is a measured demand for eleven and grows at once; 96 % is more, and waits for `settle`.
+#[test]
+#[ignore = "a guess that waits for settle takes the measured growth with it"]
+fn a_pinned_device_does_not_hold_back_what_was_measured() {
+    let size = |percent: f64| {
+        let mut config = policy();
+        config.settle_ms = 10 * MINUTE_MS;
+        let mut rig = Rig::new(config, 8, 8);
+        rig.view = View::Interchangeable;
+        rig.load_all(percent);
+        rig.watch_minutes(3).decision.to
+    };
+    assert!(size(96.0) >= size(94.0), "{} < {}", size(96.0), size(94.0));
+}
+
+/// Two free nodes, a minimum of four, and a queue that needs five: fewer than the minimum are asked for.
+#[test]
+#[ignore = "FreeCapacity may leave the pool below minNodes"]
+fn free_nodes_do_not_keep_a_pool_with_a_queue_below_its_minimum() {
+    let mut config = policy();
+    config.min_nodes = 4;
+    config.signals = vec![queue_signal(8.0, gpuscale::policy::config::Absent::Unknown)];
+    let mut rig = Rig::new(config, 2, 8);
+    rig.series = vec![(0, Some(40.0))];
+    let decision = rig.watch_minutes(3).decision;
+    assert!(decision.to >= 4, "{decision:?}");
+}
+
+#[test]
+#[ignore = "a percentage of zero nodes is zero nodes"]
+fn percent_of_nothing_still_leaves_room_for_one_node() {
+    let mut config = policy();
+    config.min_nodes = 0;
+    config.signals = vec![queue_signal(8.0, gpuscale::policy::config::Absent::Zero)];
+    config.up.policies = vec![RatePolicy {
+        kind: RateKind::Percent,
+        value: 100,
+        period_ms: MINUTE_MS,
+    }];
+    let mut rig = Rig::new(config, 0, 8);
+    rig.series = vec![(0, Some(17.0))];
+    assert_eq!(rig.live_minutes(60).last(), Some(&3));
+}
+
+/// A node that leaves takes the past of its load with it: until the demand window has passed, what is left looks
+/// like all there is.
+#[test]
+#[ignore = "history leaves with the device, so demand is understated for one window"]
+fn load_that_moves_off_a_leaving_node_is_not_forgotten() {
+    let mut config = policy();
+    config.down.stabilization_ms = 0;
+    config.signals[0].demand_window_ms = 5 * MINUTE_MS;
+    let mut world = World::new(config, 8, 2, Load::Spread(8.9), 0.0);
+    let sizes = world.run(180);
+    let least = sizes.iter().min();
+    assert_eq!(least, Some(&6), "8.9 GPUs at 75 % are six nodes: {:?}", {
+        let mut s = sizes.clone();
+        s.dedup();
+        s
+    });
+}
+
+#[test]
+#[ignore = "shrinking does not ask whether devices would be pinned on what is left"]
+fn a_target_at_which_devices_count_as_pinned_does_not_oscillate() {
+    let mut config = policy();
+    config.max_nodes = 40;
+    config.signals[0].target = Some(980_000);
+    let mut world = World::new(config, 10, 1, Load::Spread(9.7), 0.0);
+    let mut sizes = world.run(480);
+    sizes.dedup();
+    assert!(sizes.len() < 5, "{sizes:?}");
+}
+
+/// The source's clock is a day ahead for one read, then right again.
+#[test]
+#[ignore = "windows never go back to an earlier read time"]
+fn a_clock_that_was_ahead_for_one_read_does_not_stop_the_engine_for_a_day() {
+    let mut rig = Rig::new(policy(), 4, 8);
+    rig.load_all(10.0);
+    rig.view = View::Interchangeable;
+    rig.watch_minutes(5);
+    let now_ms = rig.now_ms;
+    rig.now_ms += 24 * 60 * MINUTE_MS;
+    rig.tick();
+    rig.now_ms = now_ms;
+    assert!(rig.watch_minutes(120).decision.to < 4, "{:?}", rig.evaluate());
+}
+
+/// The same, when somebody changed the count meanwhile.
+#[test]
+#[ignore = "a window that begins in the future has no length until then"]
+fn a_foreign_write_while_the_clock_was_ahead_does_not_stop_shrinking_for_a_day() {
+    let mut config = policy();
+    config.signals[0].down = Some(gpuscale::policy::config::Rule {
+        threshold: 300_000,
+        window_ms: 10 * MINUTE_MS,
+        statistic: gpuscale::policy::config::Statistic::Mean,
+    });
+    let mut rig = Rig::new(config, 4, 8);
+    rig.load_all(10.0);
+    rig.view = View::Interchangeable;
+    rig.watch_minutes(5);
+    rig.memory.down_since_ms = Some(rig.now_ms + 24 * 60 * MINUTE_MS);
+    assert!(
+        rig.watch_minutes(120).decision.to < 4,
+        "{:?}",
+        rig.evaluate().signals()
+    );
+}
