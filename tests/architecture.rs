@@ -201,9 +201,10 @@ fn spelled_out(code: &str) -> String {
         return code.to_owned();
     };
     let items = group.trim_end_matches(['}', ';', ' ']).split(',');
-    items
+    let spelled: Vec<String> = items
         .map(|item| format!("use {root}::{};", item.trim()))
-        .collect()
+        .collect();
+    spelled.join(" ")
 }
 
 /// Lines of the production part that name one of `words`.

@@ -7,6 +7,9 @@
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
     clippy::panic,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -59,7 +59,7 @@ pub fn any_config() -> impl Strategy<Value = Config> {
     prop_oneof![3 => config().boxed(), 1 => fixture().boxed()]
 }
 
-/// A random policy that obeys the rules of the document: bounds in order, θ_down < target < θ_up, a rule in each
+/// A random policy that obeys the rules of the document: bounds in order, `θ_down < target < θ_up`, a rule in each
 /// direction for a step.
 pub fn config() -> impl Strategy<Value = Config> {
     let bounds = (0_u32..3, 1_u32..9, 0_u32..3);

@@ -1,17 +1,18 @@
 //! More load never means fewer nodes.
 //!
-//! Stated precisely: two pools with the same nodes, the same policy and the same past decisions; at every instant
+//! Stated precisely: two pools with the same nodes, the same policy and, before each evaluation, equal memory; at every instant
 //! every device of the second, and every series, shows at least what it shows in the first. Then, tick by tick, the
 //! second's decision is not the smaller one. It holds for every strategy, statistic and workload, with three
 //! exceptions, each with its reason:
 //!
 //! - A growth that rests on a guess (a pinned device, a step) waits for `settle` and the breaker, a measured one
 //!   does not; ticks at which one of the two spoke are left out.
-//! - Below `minNodes` a growth for the minimum is not asked whether free GPUs cover it, and one for demand is
-//!   (`found` has the case).
+//! - A growth for the minimum, or for spare nodes, is not asked whether free GPUs cover it, and a growth for demand
+//!   is; ticks at which they did, below `minNodes` or with spare nodes wanted, are left out (`found` has both cases).
 //! - A device that reads zero while it draws power is not believed, so a reading above zero is news that may lower
 //!   what was assumed. No power is shown here.
 
+use gpuscale::policy::config::Config;
 use gpuscale::policy::evaluation::{Effect, Evaluation, Rule};
 use proptest::prelude::*;
 
@@ -24,6 +25,11 @@ fn waits_with_a_guess(evaluation: &Evaluation) -> bool {
         .steps()
         .iter()
         .any(|step| matches!(step.rule, Rule::Settle | Rule::NoRelief) && step.effect == Effect::Vetoed)
+}
+
+fn covered_by_free_nodes(evaluation: &Evaluation, config: &Config) -> bool {
+    let exempt = config.spare_nodes > 0 || evaluation.decision.from < config.min_nodes;
+    exempt && evaluation.limits().any(|step| step.rule == Rule::FreeCapacity)
 }
 
 proptest! {
@@ -56,8 +62,9 @@ proptest! {
                 heavy.rig.nodes[index].gpus.fill(Some((percent + more[index]).min(100.0)));
             }
             for _ in 0..*ticks {
+                heavy.rig.memory = light.rig.memory.clone();
                 let (less, more) = (light.watch(), heavy.watch());
-                if waits_with_a_guess(&more) || more.decision.from < config.min_nodes {
+                if waits_with_a_guess(&more) || covered_by_free_nodes(&more, &config) {
                     continue;
                 }
                 prop_assert!(
