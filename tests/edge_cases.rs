@@ -7,7 +7,7 @@ mod rig;
 
 use gpuscale::policy::config::{Absent, Across, Config, MINUTE_MS, Micro, Millis, Statistic};
 use gpuscale::policy::dcgm::{DcgmMetric, mig_weight};
-use gpuscale::policy::evaluation::{Quality, Reason, SignalEvidence, Verdict};
+use gpuscale::policy::evaluation::{Quality, Rule, SignalEvidence, Verdict};
 use gpuscale::policy::sample::{DeviceId, Sample, micros as fixed_point};
 use gpuscale::policy::windows::{Delta, Device, ReadStatus};
 use rig::{Rig, START_MS, TICK_MS, gpu_signal, limited_by, micros, policy, queue_signal, threshold};
@@ -602,8 +602,7 @@ fn a_reading_from_after_the_read_is_not_believed() {
     let evaluation = rig.tick_with(&samples);
     assert_eq!(rig.ingested.future as usize, samples.len());
     assert_eq!(evaluation.signals()[0].quality, Quality::NoData);
-    assert_eq!(evaluation.decision.reason, Reason::WithinTarget);
-    assert_eq!(limited_by(&evaluation), None);
+    assert_eq!(limited_by(&evaluation), Some(Rule::DataQuality));
 }
 
 #[test]

@@ -382,7 +382,7 @@ fn a_pool_shrinks_only_when_no_signal_is_unknown_and_none_objects() {
         (Some(0.0), 1, None),
         (Some(16.0), 2, None),
         (Some(32.0), 4, None),
-        (None, 4, None),
+        (None, 4, Some(Rule::DataQuality)),
     ] {
         let mut rig = Rig::new(config.clone(), 4, 1).acquainted();
         rig.view = View::Interchangeable;
@@ -756,6 +756,7 @@ fn a_start_holds_downward_until_a_full_stabilization_window_is_read() {
 fn the_first_sight_of_a_pool_is_no_resize() {
     // The windows are full when the engine starts: what they say counts at once.
     let mut rig = Rig::new(ruled(10, Statistic::Mean), 2, 1);
+    rig.view = View::Interchangeable;
     let devices = rig.devices();
     rig.now_ms = START_MS + 10 * MINUTE_MS;
     let history: Vec<Sample> = (0..=40)

@@ -86,14 +86,12 @@ fn remember_wish(
     memory
         .largest_wishes
         .keep_largest(now.timer_ms, recommended, config.down.stabilization_ms);
+    memory
+        .smallest_wishes
+        .keep_smallest(now.timer_ms, recommended, config.up.stabilization_ms);
     if recommended <= observation.asked && observation.asked >= config.min_nodes {
         // The demand is gone, or was met: a refusal of the platform says nothing about the next demand.
         memory.capacity = None;
-        if config.up.stabilization_ms > 0 {
-            memory
-                .smallest_wishes
-                .keep_smallest(now.timer_ms, recommended, config.up.stabilization_ms);
-        }
     }
     let longest = config
         .up

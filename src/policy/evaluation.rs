@@ -170,6 +170,8 @@ pub struct SignalEvidence {
     pub down_value: Micro,
     /// Nodes that the signal wants at least, before spare nodes.
     pub needs_up: u32,
+    /// The part of `needs_up` that was measured, and not guessed from pinned devices or a step rule.
+    pub measured_up: u32,
     /// Nodes below which the signal objects.
     pub needs_down: u32,
 }

@@ -2,9 +2,10 @@
 
 use super::config::{Config, Millis, ONE, Rule, Signal, SignalSource};
 use super::evaluation::{Quality, SignalEvidence, Verdict};
+use super::fixed::scaled;
 use super::memory::Memory;
 use super::observation::{Now, Observation, Waiting};
-use super::signal_window::{Edge, SignalWindow, scaled};
+use super::signal_window::{Edge, SignalWindow};
 use super::windows::{ReadStatus, Windows};
 
 /// Share of unhealthy nodes beyond which utilization says nothing about the load.
@@ -76,7 +77,7 @@ fn demand(
     now: Now,
     evidence: &mut SignalEvidence,
 ) {
-    let from_ms = now.wall_ms - signal.demand_window_ms;
+    let from_ms = now.wall_ms.saturating_sub(signal.demand_window_ms);
     let totals = window.span(Edge::Demand, from_ms, known_until(window, now));
     evidence.coverage = scaled(totals.covered_ms, ONE, signal.demand_window_ms);
     evidence.demand_low = totals.mean(totals.busy).unwrap_or(0);
@@ -106,9 +107,9 @@ fn verdict(
     since_ms: Millis,
     now: Now,
 ) -> (Verdict, i64) {
-    let full_from_ms = now.wall_ms - rule.window_ms;
+    let full_from_ms = now.wall_ms.saturating_sub(rule.window_ms);
     let from_ms = full_from_ms.max(since_ms);
-    let length_ms = now.wall_ms - from_ms;
+    let length_ms = now.wall_ms.saturating_sub(from_ms);
     let wanted_ms = match edge {
         Edge::Up => rule
             .window_ms

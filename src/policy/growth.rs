@@ -4,7 +4,7 @@
 //! records it even when it lets the growth pass, so status, log, report and `explain` show it without more ado.
 
 use super::config::{Behavior, Config, MINUTE_MS, Millis, RateKind, SelectPolicy, Suspend};
-use super::evaluation::{Reason, Rule, Trace};
+use super::evaluation::{Rule, Trace};
 use super::limits::{Bounds, since};
 use super::memory::{FOREIGN_WRITES_ALLOWED, Memory, Missing};
 use super::observation::{Freeze, Now, Observation, Operation, Pause, Waiting};
@@ -54,8 +54,8 @@ pub(super) fn missing(config: &Config, observation: &Observation<'_>, now: Now) 
     let in_time = observation
         .booting
         .iter()
-        .filter(|b| now.timer_ms - b.since_ms < config.provision_timeout_ms);
-    let coming: u32 = in_time.map(|booting| booting.nodes).sum();
+        .filter(|b| now.timer_ms.saturating_sub(b.since_ms) < config.provision_timeout_ms);
+    let coming = in_time.fold(0_u32, |coming, booting| coming.saturating_add(booting.nodes));
     observation
         .asked
         .saturating_sub(observation.ready.saturating_add(coming))
@@ -133,8 +133,10 @@ fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
         }
         // No more are missing than were asked for again: the growth is for other demand.
         Some(known) if nodes <= known.nodes => trace.pass(Rule::SupplyInFlight, missing, limit),
-        Some(known) if now_ms - known.at_ms < timeout_ms => trace.veto(Rule::SupplyInFlight, missing, limit),
-        Some(known) if now_ms - known.at_ms < MISSING_BACKOFF_MS.max(timeout_ms) => {
+        Some(known) if now_ms.saturating_sub(known.at_ms) < timeout_ms => {
+            trace.veto(Rule::SupplyInFlight, missing, limit)
+        }
+        Some(known) if now_ms.saturating_sub(known.at_ms) < MISSING_BACKOFF_MS.max(timeout_ms) => {
             trace.veto(Rule::NodesMissing, missing, limit);
         }
         Some(_) => {
@@ -144,29 +146,31 @@ fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     }
 }
 
-/// GPUs that are schedulable and free cover the growth: what is missing is pods on them, not nodes. Waiting pods
-/// have been placed on those GPUs already, so a growth for pods is not asked again.
+/// Takes a growth back to `to`, but never below what the bounds ask for: reaching a minimum needs no evidence, so no
+/// doubt about evidence may prevent it.
+fn reduce(context: &Context<'_>, trace: &mut Trace<'_>, to: u32, rule: Rule, value: i64, limit: i64) {
+    let least = context.bounds.min.max(trace.current());
+    let size = trace.size().min(to.max(least));
+    trace.ask(rule, size, value, limit);
+}
+
+/// GPUs that are schedulable and free cover the growth: what is missing is pods on them, not nodes. Free GPUs on
+/// spare nodes are there on purpose and cover nothing. Waiting pods have been placed on free GPUs already, so a
+/// growth for pods is not asked again.
 fn free_capacity(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     let Some(free) = context.observation.free_gpus else {
         return;
     };
-    if matches!(
-        trace.decision_mut().reason,
-        Reason::PodsWaiting | Reason::Limited(Rule::MinNodes)
-    ) {
+    let some_wait = matches!(context.observation.waiting, Waiting::Pods(waiting) if !waiting.is_empty());
+    if some_wait {
         return;
     }
-    let some_wait = matches!(context.observation.waiting, Waiting::Pods(waiting) if !waiting.is_empty());
     let per_node = context.observation.gpus_per_node.max(1);
-    let (current, size) = (trace.current(), trace.size());
-    let covered = if some_wait { 0 } else { free / per_node };
-    let left = (size - current).saturating_sub(covered);
-    trace.ask(
-        Rule::FreeCapacity,
-        current + left,
-        i64::from(free),
-        i64::from(size - current).saturating_mul(i64::from(per_node)),
-    );
+    let grown = trace.size() - trace.current();
+    let covered = (free / per_node).saturating_sub(context.config.spare_nodes);
+    let to = trace.current() + grown.saturating_sub(covered);
+    let wanted = i64::from(grown).saturating_mul(i64::from(per_node));
+    reduce(context, trace, to, Rule::FreeCapacity, i64::from(free), wanted);
 }
 
 /// A guess is not repeated before the last one had time to show. Demand that was measured needs no settling: it is
@@ -175,48 +179,46 @@ fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if context.wish.growth == Growth::Measured {
         return;
     }
-    let waited_ms = since(memory.arrived_at_ms, context.now);
-    if waited_ms < context.config.settle_ms {
-        trace.veto(Rule::Settle, waited_ms, context.config.settle_ms);
+    let (waited_ms, wanted_ms) = (since(memory.arrived_at_ms, context.now), context.config.settle_ms);
+    let to = if waited_ms < wanted_ms {
+        context.wish.measured
     } else {
-        trace.pass(Rule::Settle, waited_ms, context.config.settle_ms);
-    }
+        trace.size()
+    };
+    reduce(context, trace, to, Rule::Settle, waited_ms, wanted_ms);
 }
 
 /// Growth that brings no relief, again and again, is a fault: a metric stuck at 100 %, or work that does not
-/// spread.
+/// spread. While the breaker is open, signals with pinned devices grow nothing.
 fn breaker(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
-    if context.wish.growth == Growth::Measured && memory.breaker_until_ms.is_none() {
-        return;
-    }
     let growths = memory.growths_without_relief;
     if growths >= GROWTHS_WITHOUT_RELIEF && memory.breaker_until_ms.is_none() {
         memory.breaker_until_ms = Some(context.now.timer_ms.saturating_add(BREAKER_MS));
     }
-    if memory.breaker_until_ms.is_some() {
-        trace.veto(
-            Rule::NoRelief,
-            i64::from(growths),
-            i64::from(GROWTHS_WITHOUT_RELIEF),
-        );
-    } else {
-        trace.pass(
-            Rule::NoRelief,
-            i64::from(growths),
-            i64::from(GROWTHS_WITHOUT_RELIEF),
-        );
-    }
+    let open = memory.breaker_until_ms.is_some();
+    let to = if open { context.wish.unpinned } else { trace.size() };
+    reduce(
+        context,
+        trace,
+        to,
+        Rule::NoRelief,
+        i64::from(growths),
+        i64::from(GROWTHS_WITHOUT_RELIEF),
+    );
 }
 
-/// The smallest wish of the growing window, as the HPA does.
+/// The smallest wish of the growing window, as the HPA does. Every tick's wish is in it, whatever became of it.
 fn stabilize(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let window_ms = context.config.up.stabilization_ms;
-    if window_ms > 0 {
-        let smallest = memory
-            .smallest_wishes
-            .keep_smallest(context.now.timer_ms, trace.size(), window_ms);
-        let size = smallest.max(trace.current());
-        trace.ask(Rule::Stabilized, size, i64::from(smallest), window_ms);
+    if let Some(smallest) = memory.smallest_wishes.extreme().filter(|_| window_ms > 0) {
+        reduce(
+            context,
+            trace,
+            smallest,
+            Rule::Stabilized,
+            i64::from(smallest),
+            window_ms,
+        );
     }
 }
 
@@ -232,7 +234,8 @@ fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
 }
 
 /// Largest size that the rate policies allow: `base + v`, or ⌈base × (1 + v %)⌉, with the size at the start of the
-/// period as base (Kubernetes, `podautoscaler/horizontal.go`, `calculateScaleUpLimit`).
+/// period as base (Kubernetes, `podautoscaler/horizontal.go`, `calculateScaleUpLimit`). A percentage always leaves
+/// room for one node, since any percentage of an empty pool is nothing.
 fn largest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 {
     let limits = behavior.policies.iter().map(|policy| {
         let (added, removed) = memory.resizes.within(now.timer_ms, policy.period_ms);
@@ -241,7 +244,8 @@ fn largest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 
         let limit = match policy.kind {
             RateKind::Nodes => base + value,
             RateKind::Percent => {
-                (base * (100 + value)).div_euclid(100) + i64::from(base * (100 + value) % 100 > 0)
+                let rounded_down = (base * (100 + value)).div_euclid(100);
+                (rounded_down + i64::from(base * (100 + value) % 100 > 0)).max(base + 1)
             }
         };
         u32::try_from(limit).unwrap_or(u32::MAX)
@@ -257,7 +261,11 @@ fn largest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 
 /// The platform said it has no capacity: asking again before it can have some only costs throttling budget.
 fn capacity(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if let Some((_, until_ms)) = memory.capacity {
-        trace.veto(Rule::CapacityMemory, until_ms - context.now.timer_ms, 0);
+        trace.veto(
+            Rule::CapacityMemory,
+            until_ms.saturating_sub(context.now.timer_ms),
+            0,
+        );
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn shape(
                 let left_ms = observation
                     .overrides
                     .at_least
-                    .map_or(0, |(_, until_ms)| until_ms - now.wall_ms);
+                    .map_or(0, |(_, until_ms)| until_ms.saturating_sub(now.wall_ms));
                 (Rule::Override, left_ms)
             }
             (Some(open), _) if open.bounds.min != config.min_nodes => (Rule::Schedule, open.index),
@@ -63,12 +63,8 @@ pub(super) fn shape(
         trace.ask(rule, bounds.min, value, i64::from(bounds.min));
     }
     if let Pause::At(held) = observation.overrides.pause {
-        trace.ask(
-            Rule::Paused,
-            held.min(bounds.max),
-            i64::from(held),
-            i64::from(bounds.max),
-        );
+        bounds.min = held.min(bounds.max);
+        trace.ask(Rule::Paused, bounds.min, i64::from(held), i64::from(bounds.max));
     }
     bounds
 }

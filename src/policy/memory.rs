@@ -35,8 +35,13 @@ pub struct Memory {
     pub up_since_ms: Option<Millis>,
     /// Source time from which down windows count: the last foreign write, or the first sight of the pool.
     pub down_since_ms: Option<Millis>,
-    /// Nodes whose GPUs were schedulable at the last tick, to see supply arrive.
+    /// Source time at which nodes last left: their load is elsewhere, and no window has seen it there yet.
+    pub departed_at_ms: Option<Millis>,
+    /// Nodes whose GPUs were schedulable at the last tick.
     pub schedulable: u32,
+    /// Most nodes that were schedulable since the count last changed. Supply arrives when there are more; a node
+    /// that comes and goes is no arrival.
+    pub most_schedulable: u32,
     /// Timer at which supply last arrived.
     pub arrived_at_ms: Option<Millis>,
     /// Resizes of the recent past, for the rate limits.
@@ -49,6 +54,8 @@ pub struct Memory {
     pub capacity: Option<(Failure, Millis)>,
     /// Timers of the last foreign writes, oldest first.
     pub foreign_writes: Vec<Millis>,
+    /// Timer until which the pool counts as fought over.
+    pub conflicting_until_ms: Option<Millis>,
     /// Nodes that were asked for, did not come, and were asked for once more.
     pub missing: Option<Missing>,
     /// Saturated growths in a row without relief.
@@ -85,23 +92,41 @@ impl Memory {
     /// Takes note of what changed since the last tick: our own resize becoming visible, somebody else's, supply
     /// arriving, an operation failing.
     pub(super) fn notice(&mut self, config: &Config, observation: &Observation<'_>, now: Now) {
+        self.doubt_the_future(now);
+        let schedulable = observation.schedulable;
         match self.asked {
-            None => self.meet(config, observation.asked, now),
-            Some(asked) if asked != observation.asked => self.changed(config, asked, observation.asked, now),
+            None => {
+                (self.schedulable, self.most_schedulable) = (schedulable, schedulable);
+                self.meet(config, observation.asked, now);
+            }
+            Some(asked) if asked != observation.asked => {
+                self.most_schedulable = schedulable.min(self.schedulable);
+                if observation.asked < asked {
+                    self.up_since_ms = Some(now.wall_ms);
+                }
+                self.changed(config, asked, observation.asked, now);
+            }
             Some(_) => {}
         }
         self.asked = Some(observation.asked);
-        if observation.schedulable > self.schedulable {
+        if schedulable > self.most_schedulable {
+            self.most_schedulable = schedulable;
             self.arrived_at_ms = Some(now.timer_ms);
             self.up_since_ms = Some(now.wall_ms);
         }
-        self.schedulable = observation.schedulable;
+        if schedulable < self.schedulable {
+            self.departed_at_ms = Some(now.wall_ms);
+        }
+        self.schedulable = schedulable;
         if let Some(failure) = observation.failure {
             self.capacity = Some((failure, now.timer_ms.saturating_add(failure.backoff_ms())));
         }
         self.capacity = self.capacity.filter(|&(_, until_ms)| until_ms > now.timer_ms);
         self.foreign_writes
-            .retain(|at_ms| now.timer_ms - at_ms < FOREIGN_MEMORY_MS);
+            .retain(|at_ms| now.timer_ms.saturating_sub(*at_ms) < FOREIGN_MEMORY_MS);
+        self.conflicting_until_ms = self
+            .conflicting_until_ms
+            .filter(|&until_ms| until_ms > now.timer_ms);
         if self
             .breaker_until_ms
             .is_some_and(|until_ms| until_ms <= now.timer_ms)
@@ -109,6 +134,18 @@ impl Memory {
             self.breaker_until_ms = None;
             self.growths_without_relief = 0;
         }
+    }
+
+    /// What is remembered of a time that has not come was read off a clock that was wrong. It counts from now.
+    fn doubt_the_future(&mut self, now: Now) {
+        [
+            &mut self.up_since_ms,
+            &mut self.down_since_ms,
+            &mut self.departed_at_ms,
+        ]
+        .into_iter()
+        .flatten()
+        .for_each(|at_ms| *at_ms = (*at_ms).min(now.wall_ms));
     }
 
     /// First sight of a pool: its size is taken for a recommendation, so nothing shrinks before a full
@@ -133,6 +170,9 @@ impl Memory {
             self.foreign_writes.remove(0);
         }
         self.foreign_writes.push(now.timer_ms);
+        if self.foreign_writes.len() >= FOREIGN_WRITES_ALLOWED || self.conflicting_until_ms.is_some() {
+            self.conflicting_until_ms = Some(now.timer_ms.saturating_add(FOREIGN_MEMORY_MS));
+        }
         self.down_since_ms = Some(now.wall_ms);
         self.largest_wishes = Extremes::default();
         self.meet(config, asked, now);
@@ -141,7 +181,7 @@ impl Memory {
     /// Whether others change the count so often that holding still is the only way out.
     #[must_use]
     pub fn is_conflicting(&self) -> bool {
-        self.foreign_writes.len() >= FOREIGN_WRITES_ALLOWED
+        self.conflicting_until_ms.is_some()
     }
 
     /// Whether somebody else changed the count at this tick.
@@ -167,6 +207,7 @@ impl Memory {
         [
             &mut self.resized_at_ms,
             &mut self.arrived_at_ms,
+            &mut self.conflicting_until_ms,
             &mut self.breaker_until_ms,
         ]
         .into_iter()
@@ -229,7 +270,7 @@ impl Ledger {
             .0
             .iter()
             .rev()
-            .take_while(|resize| now_ms - resize.at_ms < period_ms);
+            .take_while(|resize| now_ms.saturating_sub(resize.at_ms) < period_ms);
         recent.fold((0, 0), |(added, removed), resize| {
             (added + resize.added.max(0), removed + (-resize.added).max(0))
         })
@@ -283,7 +324,7 @@ impl Extremes {
         let gone = self
             .0
             .iter()
-            .take_while(|entry| now_ms - entry.at_ms >= window_ms)
+            .take_while(|entry| now_ms.saturating_sub(entry.at_ms) >= window_ms)
             .count();
         self.0.drain(..gone);
         let beaten_by_new = self

@@ -21,9 +21,12 @@ pub struct Needed {
 #[must_use]
 pub fn place(waiting: &[PodRequest], observation: &Observation<'_>, arriving: u32) -> Needed {
     let per_node = observation.gpus_per_node;
-    let mut room = free_room(observation);
+    // No pod needs more than one node to itself, so more empty ones than pods need not be looked at.
+    let most = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+    let (mut room, mut unseen) = free_room(observation, most);
     let existing = room.len();
-    room.extend(std::iter::repeat_n(per_node, arriving as usize));
+    unseen = unseen.saturating_add(arriving.saturating_sub(most));
+    room.extend(std::iter::repeat_n(per_node, arriving.min(most) as usize));
     let there = room.len();
     let mut pods: Vec<&PodRequest> = waiting.iter().collect();
     pods.sort_by_key(|pod| std::cmp::Reverse(pod.gpus));
@@ -44,22 +47,22 @@ pub fn place(waiting: &[PodRequest], observation: &Observation<'_>, arriving: u3
     }
     needed.nodes = u32::try_from(room.len() - there).unwrap_or(u32::MAX);
     let empty = room[..there].iter().filter(|&&room| room == per_node).count();
-    needed.left_empty = u32::try_from(empty).unwrap_or(u32::MAX);
+    needed.left_empty = u32::try_from(empty).unwrap_or(u32::MAX).saturating_add(unseen);
     needed
 }
 
-/// Free GPUs node by node. Without names only their sum is known; then they are taken to be packed, which is how
-/// the fewest pods would fail to fit.
-fn free_room(observation: &Observation<'_>) -> Vec<u32> {
+/// Free GPUs node by node, and the number of empty nodes beyond `most` that were left out. Without names only the
+/// sum of free GPUs is known; then they are taken to be packed, which is how the fewest pods would fail to fit.
+fn free_room(observation: &Observation<'_>, most: u32) -> (Vec<u32>, u32) {
     match observation.nodes {
-        Nodes::Named(nodes) => nodes.iter().map(usable).collect(),
+        Nodes::Named(nodes) => (nodes.iter().map(usable).collect(), 0),
         Nodes::Unseen | Nodes::Interchangeable => {
             let free = observation.free_gpus.unwrap_or(0);
             let whole = free / observation.gpus_per_node.max(1);
             let rest = free % observation.gpus_per_node.max(1);
-            let mut room = vec![observation.gpus_per_node; whole as usize];
+            let mut room = vec![observation.gpus_per_node; whole.min(most) as usize];
             room.extend((rest > 0).then_some(rest));
-            room
+            (room, whole.saturating_sub(most))
         }
     }
 }

@@ -3,7 +3,9 @@
 //! A shrink must pass every one of them; the data vetoes come first, because no other rule may speak from data
 //! that cannot be trusted. To add a veto, see [`super::growth`].
 
-use super::config::{Behavior, Config, Millis, ONE, RateKind, Replace, SelectPolicy, VictimPolicy, Workload};
+use super::config::{
+    Behavior, Config, Millis, ONE, RateKind, Replace, SelectPolicy, SignalSource, VictimPolicy, Workload,
+};
 use super::evaluation::{MAX_VICTIMS, Rule, Trace, Victims};
 use super::growth::{Context, busy, stopped};
 use super::limits::since;
@@ -14,10 +16,11 @@ use super::wish::Known;
 
 /// Asks every shrink veto about the size in the trace, until one stops it.
 pub(super) fn limit(context: &Context<'_>, windows: &Windows, memory: &mut Memory, trace: &mut Trace<'_>) {
-    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 8] = [
+    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 9] = [
         brakes,
         data_quality,
         pool_busy,
+        settle,
         in_use,
         cooldown,
         stabilized,
@@ -58,6 +61,26 @@ fn pool_busy(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) 
     busy(context.observation, memory, trace);
 }
 
+/// A node that leaves takes its past along, and its load moves to nodes whose past does not have it: until the
+/// longest demand window has passed, what is left looks like all there is.
+fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
+    let devices = context
+        .config
+        .signals
+        .iter()
+        .filter(|signal| matches!(signal.source, SignalSource::Device(_)));
+    let Some(wanted_ms) = devices.map(|signal| signal.demand_window_ms).max() else {
+        return;
+    };
+    let departed_ms = memory.departed_at_ms.unwrap_or(Millis::MIN);
+    let waited_ms = context.now.wall_ms.saturating_sub(departed_ms);
+    if waited_ms < wanted_ms {
+        trace.veto(Rule::Settle, waited_ms, wanted_ms);
+    } else {
+        trace.pass(Rule::Settle, waited_ms, wanted_ms);
+    }
+}
+
 /// A bound, a schedule or a budget may wish for less than the load needs; the load wins.
 fn in_use(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     let needed = context.wish.floor.min(trace.current());
@@ -93,7 +116,7 @@ fn anti_flap(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
     for (index, signal) in context.config.signals.iter().enumerate() {
         let Some(rule) = signal
             .up
-            .filter(|_| matches!(signal.source, super::config::SignalSource::Device(_)))
+            .filter(|_| matches!(signal.source, SignalSource::Device(_)))
         else {
             continue;
         };
@@ -122,8 +145,8 @@ fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     );
 }
 
-/// Smallest size that the rate policies allow: `base − v`, or base × (1 − v %) rounded down, but always room for
-/// one node, since a quarter of three nodes would otherwise be none for ever.
+/// Smallest size that the rate policies allow: `base − v`, or base × (1 − v %) rounded down (Kubernetes,
+/// `podautoscaler/horizontal.go`, `calculateScaleDownLimit`), but always room for one node.
 fn smallest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32 {
     let limits = behavior.policies.iter().map(|policy| {
         let (added, removed) = memory.resizes.within(now.timer_ms, policy.period_ms);
@@ -146,7 +169,8 @@ fn smallest(behavior: &Behavior, memory: &Memory, now: Now, current: u32) -> u32
 /// Promise 2: only nodes that can go safely do.
 fn victims(context: &Context<'_>, windows: &Windows, trace: &mut Trace<'_>) {
     let wanted = trace.current() - trace.size();
-    let idle_since_ms = context.now.wall_ms - context.config.data_quality.idle_window_ms;
+    let idle_ms = context.config.data_quality.idle_window_ms;
+    let idle_since_ms = context.now.wall_ms.saturating_sub(idle_ms);
     match context.observation.nodes {
         Nodes::Interchangeable => {}
         Nodes::Unseen => {

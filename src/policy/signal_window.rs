@@ -20,22 +20,12 @@
 //! what it would be if the samples had come in order. The same rewind rebuilds everything when the inventory
 //! changes. That is why a window which slid and one which was refetched agree to the bit.
 
-use std::collections::VecDeque;
-
 use super::config::{Across, Config, Micro, Millis, ONE, Signal, SignalSource};
-use super::sample::{Channel, DeviceId, NodeId, POOL, Sample};
+use super::fixed::{scaled, scaled_up};
+use super::sample::{Channel, DeviceId, NodeId, Sample};
+use super::track::{Counted, Expected, Inserted, Membership, Reading, Track};
 use super::window::{Covered, Level, Series, Thresholds, Totals};
-use super::windows::{Device, Health, Ingested};
-
-/// Utilization up to which a device counts as reading zero, for the lying-metric check.
-const READS_ZERO: Micro = 10_000;
-
-/// Share of the board's power limit above which a device is not idle. An idle A100 draws about 50 W of 300 W
-/// (PCIe) or 400 W (SXM); a third of the limit needs work.
-const WORKING_POWER: Micro = 330_000;
-
-/// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
-const IDLE: Micro = 20_000;
+use super::windows::{Device, Ingested};
 
 /// Cursor numbers of the windows that a signal is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,52 +33,6 @@ pub(super) enum Edge {
     Demand = 0,
     Up = 1,
     Down = 2,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reading {
-    at_ms: Millis,
-    value: Option<Micro>,
-    weight: Micro,
-    channel: Channel,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Expected {
-    node: NodeId,
-    weight: Micro,
-    from_ms: Millis,
-    health: Health,
-}
-
-/// One device: its readings, and its state at the frontier of the merge.
-#[derive(Debug, Clone)]
-struct Track {
-    id: DeviceId,
-    expected: Option<Expected>,
-    readings: VecDeque<Reading>,
-    load: State,
-    power: State,
-    counted: Counted,
-    /// Last time the device was seen busy, for the choice of idle nodes.
-    busy_at_ms: Option<Millis>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct State {
-    value: Option<Micro>,
-    weight: Micro,
-    until_ms: Millis,
-}
-
-/// What a device adds to the running sums.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counted {
-    known: Micro,
-    busy: Micro,
-    missing: Micro,
-    pinned: Micro,
-    value: Micro,
 }
 
 /// A signal's devices and the step function they make.
@@ -112,12 +56,6 @@ pub(super) struct SignalWindow {
     newest_ms: Option<Millis>,
     read_until_ms: Millis,
     queue: Vec<(Millis, usize, Reading)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Membership {
-    Inventory,
-    Series,
 }
 
 impl SignalWindow {
@@ -218,7 +156,7 @@ impl SignalWindow {
             counts.future += 1;
             return;
         }
-        if sample.at_ms < now_ms - self.horizon_ms {
+        if sample.at_ms < now_ms.saturating_sub(self.horizon_ms) {
             counts.old += 1;
             return;
         }
@@ -241,6 +179,25 @@ impl SignalWindow {
         }
     }
 
+    /// Forgets what was read as of a time after `now_ms`.
+    pub(super) fn forget_after(&mut self, now_ms: Millis) {
+        for track in &mut self.tracks {
+            while track
+                .readings
+                .back()
+                .is_some_and(|reading| reading.at_ms > now_ms)
+            {
+                track.readings.pop_back();
+            }
+            track.busy_at_ms = track.busy_at_ms.map(|at_ms| at_ms.min(now_ms));
+        }
+        let readings = self.tracks.iter().flat_map(|track| &track.readings);
+        let spoken = readings.filter(|reading| reading.channel == Channel::Load && reading.value.is_some());
+        self.newest_ms = spoken.map(|reading| reading.at_ms).max();
+        self.rewind(now_ms.saturating_add(1));
+        self.read_until_ms = now_ms;
+    }
+
     /// Brings the series up to `now_ms` with everything taken since the last call.
     pub(super) fn settle(&mut self, now_ms: Millis, counts: &mut Ingested) {
         match self.queue.iter().map(|entry| entry.0).min() {
@@ -252,7 +209,10 @@ impl SignalWindow {
         }
         let mut queue = std::mem::take(&mut self.queue);
         if queue.len() > 1 {
-            queue.sort_unstable_by_key(|&(at_ms, index, reading)| (at_ms, index, reading.channel));
+            // The value is in the key so that of two readings of one instant the larger is applied last.
+            queue.sort_unstable_by_key(|&(at_ms, index, reading)| {
+                (at_ms, index, reading.channel, reading.value)
+            });
         }
         for &(at_ms, index, reading) in &queue {
             self.advance(at_ms);
@@ -263,7 +223,7 @@ impl SignalWindow {
         self.advance(now_ms);
         self.read_until_ms = now_ms;
         self.series.slide(now_ms);
-        let oldest = now_ms - self.horizon_ms;
+        let oldest = now_ms.saturating_sub(self.horizon_ms);
         for track in &mut self.tracks {
             track.forget_before(oldest);
         }
@@ -351,7 +311,8 @@ impl SignalWindow {
 
     /// Lets expiries and expectations up to `to_ms` happen.
     fn advance(&mut self, to_ms: Millis) {
-        while self.next_event_ms <= to_ms {
+        // `MAX` stands for no event at all, also at the end of time.
+        while self.next_event_ms <= to_ms && self.next_event_ms < Millis::MAX {
             let at_ms = self.next_event_ms;
             let was = self.sums;
             for index in 0..self.tracks.len() {
@@ -464,192 +425,6 @@ impl SignalWindow {
             .map(|track| track.next_event_after(before_ms))
             .min()
             .unwrap_or(Millis::MAX);
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Inserted {
-    Changed,
-    Same,
-}
-
-impl Track {
-    fn new(id: DeviceId) -> Self {
-        Self {
-            id,
-            expected: None,
-            readings: VecDeque::new(),
-            load: State::default(),
-            power: State::default(),
-            counted: Counted::default(),
-            busy_at_ms: None,
-        }
-    }
-
-    fn of_pool() -> Self {
-        Self::new(POOL)
-    }
-
-    /// Puts a reading where its time belongs. Two readings of one instant reduce by max: time-slicing and
-    /// redundant servers show one device several times.
-    fn insert(&mut self, reading: Reading) -> Inserted {
-        let newest = self.readings.back().map(|last| (last.at_ms, last.channel));
-        if newest.is_none_or(|newest| newest < (reading.at_ms, reading.channel)) {
-            self.readings.push_back(reading);
-            return Inserted::Changed;
-        }
-        let place = self
-            .readings
-            .partition_point(|r| (r.at_ms, r.channel) < (reading.at_ms, reading.channel));
-        match self.readings.get_mut(place) {
-            Some(same) if same.at_ms == reading.at_ms && same.channel == reading.channel => {
-                if reading.value <= same.value {
-                    return Inserted::Same;
-                }
-                same.value = reading.value;
-            }
-            _ => self.readings.insert(place, reading),
-        }
-        Inserted::Changed
-    }
-
-    fn forget_before(&mut self, oldest_ms: Millis) {
-        while self
-            .readings
-            .front()
-            .is_some_and(|reading| reading.at_ms < oldest_ms)
-        {
-            self.readings.pop_front();
-        }
-    }
-
-    fn set(&mut self, reading: &Reading, hold_ms: Millis) {
-        let state = State {
-            value: reading.value,
-            weight: reading.weight,
-            until_ms: reading.at_ms.saturating_add(hold_ms),
-        };
-        match reading.channel {
-            Channel::Load => {
-                self.load = state;
-                if reading.value.is_some_and(|value| value > IDLE) {
-                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
-                }
-            }
-            Channel::Power => self.power = state,
-            // Memory that is held protects the node, not the pool.
-            Channel::Memory => {
-                if reading.value.is_some_and(|value| value > IDLE) {
-                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
-                }
-            }
-        }
-    }
-
-    fn expire(&mut self, at_ms: Millis) {
-        for state in [&mut self.load, &mut self.power] {
-            if state.until_ms <= at_ms {
-                state.value = None;
-            }
-        }
-    }
-
-    fn next_event_after(&self, at_ms: Millis) -> Millis {
-        let expiry = |state: &State| state.value.map_or(Millis::MAX, |_| state.until_ms);
-        let expected = self.expected.map_or(Millis::MAX, |expected| expected.from_ms);
-        let expected = if expected > at_ms { expected } else { Millis::MAX };
-        expiry(&self.load).min(expiry(&self.power)).min(expected)
-    }
-
-    fn count(&self, membership: Membership, pinned_at: Micro, at_ms: Millis) -> Counted {
-        let expected = match (membership, self.expected) {
-            (Membership::Series, _) => None,
-            (Membership::Inventory, Some(expected)) if expected.health == Health::Healthy => Some(expected),
-            // A ghost, or a device that the platform calls broken.
-            (Membership::Inventory, _) => return Counted::default(),
-        };
-        match self.load.value {
-            Some(value) if !self.lies(value) => Counted {
-                known: self.load.weight,
-                busy: match membership {
-                    Membership::Series => value,
-                    Membership::Inventory => scaled(value, self.load.weight, ONE),
-                },
-                missing: 0,
-                pinned: if membership == Membership::Inventory && value >= pinned_at {
-                    self.load.weight
-                } else {
-                    0
-                },
-                value,
-            },
-            _ => Counted {
-                missing: expected
-                    .filter(|e| e.from_ms <= at_ms)
-                    .map_or(0, |expected| expected.weight),
-                ..Counted::default()
-            },
-        }
-    }
-
-    /// Zero utilization while the board draws more than an idle one does.
-    fn lies(&self, value: Micro) -> bool {
-        value <= READS_ZERO && self.power.value.is_some_and(|power| power > WORKING_POWER)
-    }
-
-    /// Known without a gap longer than the hold limit since `since_ms`, and never busy.
-    fn idle_since(&self, since_ms: Millis, hold_ms: Millis) -> bool {
-        if self
-            .busy_at_ms
-            .is_some_and(|busy| busy.saturating_add(hold_ms) > since_ms)
-        {
-            return false;
-        }
-        if self
-            .load
-            .value
-            .is_none_or(|value| value > IDLE || self.lies(value))
-        {
-            return false;
-        }
-        let mut known_until = None;
-        for reading in self
-            .readings
-            .iter()
-            .filter(|reading| reading.channel == Channel::Load)
-        {
-            let reaches = reading.value.map(|_| reading.at_ms.saturating_add(hold_ms));
-            match known_until {
-                None if reading.at_ms > since_ms => return false,
-                Some(until) if reading.at_ms > since_ms && until < reading.at_ms => return false,
-                _ => {}
-            }
-            known_until = reaches.or(Some(reading.at_ms));
-        }
-        known_until.is_some()
-    }
-}
-
-/// `value × numerator ÷ denominator`, rounded down; 0 for an empty denominator.
-pub(super) fn scaled(value: Micro, numerator: Micro, denominator: Micro) -> Micro {
-    match value.checked_mul(numerator) {
-        Some(product) if denominator > 0 => product / denominator,
-        _ if denominator <= 0 => 0,
-        _ => {
-            let product = i128::from(value) * i128::from(numerator) / i128::from(denominator);
-            Micro::try_from(product).unwrap_or(if product > 0 { Micro::MAX } else { Micro::MIN })
-        }
-    }
-}
-
-/// `value × numerator ÷ denominator`, rounded up, for bounds that must not be understated.
-pub(super) fn scaled_up(value: Micro, numerator: Micro, denominator: Micro) -> Micro {
-    let down = scaled(value, numerator, denominator);
-    let exact = i128::from(down) * i128::from(denominator) == i128::from(value) * i128::from(numerator);
-    if exact || denominator <= 0 {
-        down
-    } else {
-        down.saturating_add(1)
     }
 }
 

@@ -336,7 +336,7 @@ impl Series {
         for index in 0..CURSORS {
             let Cursor { back_ms, segment } = self.cursors[index];
             if back_ms > 0 {
-                self.cursors[index].segment = self.seek(now_ms - back_ms, segment);
+                self.cursors[index].segment = self.seek(now_ms.saturating_sub(back_ms), segment);
             }
         }
     }

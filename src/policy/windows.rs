@@ -146,8 +146,13 @@ impl Windows {
     /// Slides the windows to `delta.now_ms` and takes the new samples in, in O(new samples).
     pub fn ingest(&mut self, delta: &Delta<'_>) -> Ingested {
         let mut counts = Ingested::default();
-        // A source clock that steps back does not take back what was read.
-        self.now_ms = self.now_ms.max(delta.now_ms);
+        if delta.now_ms < self.now_ms {
+            // The source's clock was ahead and is right again: what it said of the future was never so.
+            for signal in self.signals.iter_mut().flatten() {
+                signal.forget_after(delta.now_ms);
+            }
+        }
+        self.now_ms = delta.now_ms;
         for (index, read) in self.reads.iter_mut().enumerate() {
             *read = delta.reads.get(index).copied().unwrap_or_default();
         }

@@ -27,6 +27,10 @@ pub(super) struct Wish {
     pub(super) growth: Growth,
     /// Nodes that work which the signals want at least.
     pub(super) needs: u32,
+    /// The size asked for if only what was measured counts.
+    pub(super) measured: u32,
+    /// The same without the signals whose devices are pinned.
+    pub(super) unpinned: u32,
 }
 
 /// Whether every signal is known; if not, the first that is not.
@@ -70,6 +74,7 @@ pub(super) fn sizes(
     };
     if evidence.up != Verdict::Met {
         evidence.needs_up = evidence.needs_up.min(supply);
+        evidence.measured_up = evidence.measured_up.min(supply);
     }
     if evidence.down != Verdict::Met {
         evidence.needs_down = evidence.needs_down.max(supply);
@@ -79,7 +84,7 @@ pub(super) fn sizes(
     if owns_gpus {
         // A training pod owns its GPUs whether they are busy or not: utilization tells neither that more are
         // needed nor that occupied nodes are not.
-        evidence.needs_up = 0;
+        (evidence.needs_up, evidence.measured_up) = (0, 0);
         if let Some(occupied) = occupied(observation, supply) {
             evidence.needs_down = occupied.saturating_add(config.spare_nodes).min(supply);
             return Reason::EmptyNodes;
@@ -128,6 +133,7 @@ fn pods(config: &Config, observation: &Observation<'_>, supply: u32, evidence: &
     } else {
         0
     };
+    evidence.measured_up = evidence.needs_up;
     evidence.needs_down = if waiting.len() as u64 > u64::from(needed.unfittable) {
         supply
     } else {
@@ -171,6 +177,7 @@ fn load(
         && config.scale_in.replace_unhealthy == Replace::Never;
     let broken = if counts { observation.unhealthy } else { 0 };
     evidence.needs_up = if above { nodes(demand.0) } else { 0 };
+    evidence.measured_up = evidence.needs_up;
     evidence.needs_down = if below {
         nodes(demand.1).saturating_add(broken).min(supply)
     } else {
@@ -181,8 +188,14 @@ fn load(
         evidence.needs_up = saturated;
         return Reason::Saturated;
     }
-    // Pinned devices hide demand, so what was measured is no reason to shrink below what is assumed.
-    evidence.needs_down = evidence.needs_down.max(saturated.min(supply));
+    // Pinned devices hide demand, so what was measured is no reason to shrink below what is assumed, nor to where
+    // they would be pinned.
+    let unpinned = if hides_demand(config, signal) {
+        unpinned(config, gpus, evidence)
+    } else {
+        0
+    };
+    evidence.needs_down = evidence.needs_down.max(saturated.max(unpinned).min(supply));
     Reason::DemandAboveTarget
 }
 
@@ -190,19 +203,32 @@ fn load(
 ///
 /// It counts GPUs that work, not nodes asked for, so it cannot compound while nodes boot.
 fn saturated(config: &Config, signal: &Signal, gpus: Micro, evidence: &SignalEvidence) -> u32 {
-    let hides_demand = config.workload == Workload::Shared
-        && matches!(signal.source, SignalSource::Device(_))
-        && signal.across == Across::Mean
-        && evidence.pinned > 0;
-    if !hides_demand {
+    if evidence.pinned == 0 || !hides_demand(config, signal) {
         return 0;
     }
-    let hidden = super::signal_window::scaled(evidence.pinned, config.saturation.step, ONE);
+    let hidden = super::fixed::scaled(evidence.pinned, config.saturation.step, ONE);
     nodes_for(
         evidence.demand_low.saturating_add(hidden),
         ONE.saturating_mul(gpus),
     )
     .saturating_add(config.spare_nodes)
+}
+
+/// Whether a pinned device of this signal says that there is more demand than it shows.
+fn hides_demand(config: &Config, signal: &Signal) -> bool {
+    config.workload == Workload::Shared
+        && matches!(signal.source, SignalSource::Device(_))
+        && signal.across == Across::Mean
+}
+
+/// The smallest size on which the demand would leave devices below the pinned mark: any smaller one would grow
+/// again at once.
+fn unpinned(config: &Config, gpus: Micro, evidence: &SignalEvidence) -> u32 {
+    let pinned_node = config.saturation.pinned_at.saturating_mul(gpus).max(1);
+    match evidence.demand_high {
+        0 => 0,
+        demand => u32::try_from(demand / pinned_node).map_or(u32::MAX, |nodes| nodes.saturating_add(1)),
+    }
 }
 
 /// Nodes that are not known to be empty: with GPU pods, or on their way. `None` without a view of them.
@@ -215,7 +241,7 @@ fn occupied(observation: &Observation<'_>, supply: u32) -> Option<u32> {
 }
 
 fn with_tolerance(carried: Micro, tolerance: Micro) -> Micro {
-    carried.saturating_add(super::signal_window::scaled(carried, tolerance, ONE))
+    carried.saturating_add(super::fixed::scaled(carried, tolerance, ONE))
 }
 
 /// ⌈load ÷ per_node⌉.
@@ -268,6 +294,13 @@ pub(super) fn combine(reasons: &[Reason], missing: u32, trace: &mut Trace<'_>) -
         // Nobody knows whether the size is right; it is held because nobody knows.
         (current, Reason::Limited(Rule::DataQuality))
     };
+    let measured = signals
+        .iter()
+        .map(|evidence| evidence.measured_up)
+        .max()
+        .unwrap_or(0);
+    let calm = signals.iter().filter(|evidence| evidence.pinned == 0);
+    let unpinned = calm.map(|evidence| evidence.measured_up).max().unwrap_or(0);
     trace.wish(size, reason, good, count);
     let guessed = matches!(reason, Reason::Saturated | Reason::RuleMet);
     let growth = if guessed {
@@ -280,6 +313,8 @@ pub(super) fn combine(reasons: &[Reason], missing: u32, trace: &mut Trace<'_>) -
         known,
         growth,
         needs: up,
+        measured: measured.saturating_add(missing),
+        unpinned: unpinned.saturating_add(missing),
     }
 }
 

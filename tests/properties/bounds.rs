@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use gpuscale::policy::config::{Config, Millis, VictimPolicy};
+use gpuscale::policy::config::{Config, Millis, SignalSource, VictimPolicy};
 use gpuscale::policy::evaluation::{Evaluation, Quality};
 use gpuscale::policy::observation::{Operation, Protection};
 use gpuscale::policy::sample::NodeId;
@@ -72,11 +72,15 @@ fn check(config: &Config, world: &World, seen: &Seen, evaluation: &Evaluation) -
                 config.scale_in.victims == VictimPolicy::Drain && node.protection == Protection::Drainable;
             prop_assert!(node.gpu_pods == 0 || drained, "{node:?} has pods");
             prop_assert!(node.protection != Protection::Protected, "{node:?}");
-            // A healthy node that goes because it is idle has shown so within the hold limit.
+            // A healthy node that goes because it is idle has shown so within the hold limit, where the policy looks.
             let shown = seen
                 .get(id)
                 .is_some_and(|&at_ms| world.rig.now_ms - at_ms < config.data_quality.hold_limit_ms());
-            let idle = shown && node.gpus.iter().flatten().all(|&percent| percent <= 2.0);
+            let watched = config
+                .signals
+                .iter()
+                .any(|signal| matches!(signal.source, SignalSource::Device(_)));
+            let idle = !watched || shown && node.gpus.iter().flatten().all(|&percent| percent <= 2.0);
             let sick = node.condition == gpuscale::policy::observation::Condition::Unhealthy;
             prop_assert!(idle || drained || sick, "{node:?} is not known to be idle");
         }

@@ -456,6 +456,7 @@ impl Rig {
     pub fn acquainted(mut self) -> Self {
         self.memory.asked = Some(self.asked);
         self.memory.schedulable = u32::try_from(self.nodes.len()).unwrap();
+        self.memory.most_schedulable = self.memory.schedulable;
         self
     }
 

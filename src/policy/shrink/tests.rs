@@ -280,7 +280,8 @@ fn unhealthy_first_then_emptiest_then_by_identity() {
 fn spare_nodes_are_healthy_empty_ones_that_stay() {
     let empty: Vec<NodeView> = (0..4).map(node).collect();
     for (spare, wanted, victims) in [(0, 4, 4), (1, 4, 3), (2, 1, 1), (3, 2, 1), (4, 4, 0), (9, 4, 0)] {
-        let config = config(VictimPolicy::IdleFirst, Replace::Never, spare);
+        let mut config = config(VictimPolicy::IdleFirst, Replace::Never, spare);
+        config.workload = Workload::Exclusive;
         assert_eq!(
             chosen(&config, &empty, &[], wanted).len(),
             victims,

@@ -3,11 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::config::ONE;
 use crate::policy::config::{
     Absent, Behavior, DataQuality, Replace, Saturation, ScaleIn, SelectPolicy, Statistic, Strategy as Sizing,
     Suspend, VictimPolicy, Workload,
 };
 use crate::policy::dcgm::DcgmMetric;
+use crate::policy::track::{IDLE, READS_ZERO, WORKING_POWER};
+use crate::policy::windows::Health;
 
 const H: Millis = 90_000;
 

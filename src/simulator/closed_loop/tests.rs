@@ -1,3 +1,5 @@
+//! The fluid world on paper-sized cases: what is shown, what is billed, what faults do.
+
 use super::*;
 use crate::policy::config::*;
 use crate::policy::dcgm::DcgmMetric;

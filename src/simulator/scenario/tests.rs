@@ -1,3 +1,5 @@
+//! Scenario files that are read, and those that are refused, with their messages.
+
 use super::*;
 use crate::policy::observation::Failure;
 use crate::simulator::fault::FaultKind;

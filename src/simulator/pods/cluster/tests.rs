@@ -1,3 +1,5 @@
+//! Placement, boots, drains and losses, on clusters of a few nodes.
+
 use super::*;
 use proptest::prelude::*;
 
