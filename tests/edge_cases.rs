@@ -3,6 +3,11 @@
 //! Most tests show the engine one GPU and a list of readings, and read the verdict of a rule with N = 10 minutes.
 //! A reading speaks for its GPU for H = 90 seconds.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a case that is set up wrongly should stop the test"
+)]
+
 mod rig;
 
 use gpuscale::policy::config::{Absent, Across, Config, MINUTE_MS, Micro, Millis, Statistic};

@@ -2,6 +2,11 @@
 //!
 //! The edges of these rules (exactly θ, exactly N, exactly H) are in `edge_cases.rs`; here stand the rules.
 
+#![allow(
+    clippy::items_after_statements,
+    reason = "a name is imported where it is used"
+)]
+
 mod rig;
 
 use gpuscale::policy::config::{

@@ -3,6 +3,14 @@
 //! Most tests begin with one of two pools of one-GPU nodes and a target of 75 %: [`growing`], four nodes at 90 %,
 //! which wishes for five; and [`shrinking`], four nodes that have been idle for half an hour, which may go to one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::maybe_infinite_iter,
+    clippy::type_complexity,
+    clippy::unnecessary_wraps,
+    reason = "a table may be wide, and a wait that never ends should fail loudly"
+)]
+
 mod rig;
 
 use gpuscale::policy::config::{
@@ -1115,13 +1123,13 @@ fn a_shrink_needs_a_node_that_can_go_safely() {
     let keep: [(&str, fn(&mut rig::Node, Millis)); 4] = [
         ("a GPU pod", |node, _| node.gpu_pods = 1),
         ("a protected pod", |node, _| {
-            node.protection = Protection::Protected
+            node.protection = Protection::Protected;
         }),
         ("GPU pods that may be drained, under IdleFirst", |node, _| {
             (node.gpu_pods, node.protection) = (1, Protection::Drainable);
         }),
         ("having come just now", |node, now_ms| {
-            node.ready_since_ms = now_ms - MINUTE_MS
+            node.ready_since_ms = now_ms - MINUTE_MS;
         }),
     ];
     for (why, keep) in keep {
@@ -1449,4 +1457,21 @@ fn a_share_of_the_pool_is_a_share_of_what_works() {
         sizes.iter().all(|&size| size == 5),
         "nodes that boot do not work yet: {sizes:?}"
     );
+}
+
+#[test]
+fn only_a_guess_counts_towards_the_breaker() {
+    // Pinned all along, but while the guess settles only what was measured is asked for.
+    let mut config = policy();
+    config.max_nodes = 100;
+    config.settle_ms = HOUR_MS;
+    let mut rig = Rig::new(config, 4, 8).acquainted();
+    rig.view = View::Interchangeable;
+    rig.memory.arrived_at_ms = Some(rig.now_ms);
+    for _ in 0..20 {
+        rig.load_all(100.0);
+        rig.live_minutes(1);
+    }
+    assert!(rig.asked > 4, "what was measured grew the pool");
+    assert_eq!(rig.memory.growths_without_relief, 0);
 }

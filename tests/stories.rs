@@ -223,7 +223,9 @@ fn portal_sets_a_count_above_max() {
     rig.live_minutes(30);
     // Somebody asks for 16 where 12 is the bound; the nodes come, and are busy.
     rig.asked = 16;
-    (4..16).for_each(|_| drop(rig.add_node(rig.now_ms)));
+    for _ in 4..16 {
+        rig.add_node(rig.now_ms);
+    }
     rig.load_all(70.0);
     let evaluation = rig.tick();
     assert_eq!(evaluation.decision.to, 16, "the count is adopted");

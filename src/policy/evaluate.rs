@@ -120,7 +120,7 @@ fn guard(context: &Context<'_>, trace: &mut Trace<'_>) {
 
 fn remember_decision(evaluation: &Evaluation, wish: Wish, memory: &mut Memory, now: Now) {
     let decision = &evaluation.decision;
-    let saturated = wish.growth == Growth::Guessed && decision.to > decision.from;
+    let saturated = wish.growth == Growth::Guessed && decision.to > decision.from.max(wish.measured);
     if !decision.is_hold() {
         memory.intent = Some(Intent {
             from: decision.from,

@@ -127,19 +127,16 @@ fn supply(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
             memory.missing = None;
             trace.pass(Rule::SupplyInFlight, missing, limit);
         }
-        None => {
-            memory.missing = again;
-            trace.pass(Rule::NodesMissing, missing, limit);
-        }
         // No more are missing than were asked for again: the growth is for other demand.
         Some(known) if nodes <= known.nodes => trace.pass(Rule::SupplyInFlight, missing, limit),
         Some(known) if now_ms.saturating_sub(known.at_ms) < timeout_ms => {
-            trace.veto(Rule::SupplyInFlight, missing, limit)
+            trace.veto(Rule::SupplyInFlight, missing, limit);
         }
         Some(known) if now_ms.saturating_sub(known.at_ms) < MISSING_BACKOFF_MS.max(timeout_ms) => {
             trace.veto(Rule::NodesMissing, missing, limit);
         }
-        Some(_) => {
+        // The first time, and again after the back-off.
+        None | Some(_) => {
             memory.missing = again;
             trace.pass(Rule::NodesMissing, missing, limit);
         }
@@ -179,13 +176,13 @@ fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     if context.wish.growth == Growth::Measured {
         return;
     }
-    let (waited_ms, wanted_ms) = (since(memory.arrived_at_ms, context.now), context.config.settle_ms);
-    let to = if waited_ms < wanted_ms {
+    let (settled_ms, settle_ms) = (since(memory.arrived_at_ms, context.now), context.config.settle_ms);
+    let to = if settled_ms < settle_ms {
         context.wish.measured
     } else {
         trace.size()
     };
-    reduce(context, trace, to, Rule::Settle, waited_ms, wanted_ms);
+    reduce(context, trace, to, Rule::Settle, settled_ms, settle_ms);
 }
 
 /// Growth that brings no relief, again and again, is a fault: a metric stuck at 100 %, or work that does not

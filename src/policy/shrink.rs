@@ -73,11 +73,11 @@ fn settle(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
         return;
     };
     let departed_ms = memory.departed_at_ms.unwrap_or(Millis::MIN);
-    let waited_ms = context.now.wall_ms.saturating_sub(departed_ms);
-    if waited_ms < wanted_ms {
-        trace.veto(Rule::Settle, waited_ms, wanted_ms);
+    let quiet_ms = context.now.wall_ms.saturating_sub(departed_ms);
+    if quiet_ms < wanted_ms {
+        trace.veto(Rule::Settle, quiet_ms, wanted_ms);
     } else {
-        trace.pass(Rule::Settle, waited_ms, wanted_ms);
+        trace.pass(Rule::Settle, quiet_ms, wanted_ms);
     }
 }
 
@@ -89,14 +89,14 @@ fn in_use(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
 }
 
 fn cooldown(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
-    let (waited_ms, wanted_ms) = (
+    let (quiet_ms, wanted_ms) = (
         since(memory.resized_at_ms, context.now),
         context.config.down.cooldown_ms,
     );
-    if waited_ms < wanted_ms {
-        trace.veto(Rule::Cooldown, waited_ms, wanted_ms);
+    if quiet_ms < wanted_ms {
+        trace.veto(Rule::Cooldown, quiet_ms, wanted_ms);
     } else {
-        trace.pass(Rule::Cooldown, waited_ms, wanted_ms);
+        trace.pass(Rule::Cooldown, quiet_ms, wanted_ms);
     }
 }
 

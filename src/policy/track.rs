@@ -11,7 +11,7 @@ use super::windows::Health;
 pub(super) const READS_ZERO: Micro = 10_000;
 
 /// Share of the board's power limit above which a device is not idle. An idle A100 draws about 50 W of 300 W
-/// (PCIe) or 400 W (SXM); a third of the limit needs work.
+/// (`PCIe`) or 400 W (SXM); a third of the limit needs work.
 pub(super) const WORKING_POWER: Micro = 330_000;
 
 /// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.

@@ -244,7 +244,7 @@ fn with_tolerance(carried: Micro, tolerance: Micro) -> Micro {
     carried.saturating_add(super::fixed::scaled(carried, tolerance, ONE))
 }
 
-/// ⌈load ÷ per_node⌉.
+/// ⌈load ÷ `per_node`⌉.
 fn nodes_for(load: Micro, per_node: Micro) -> u32 {
     let nodes = load.max(0) / per_node + Micro::from(load.max(0) % per_node > 0);
     u32::try_from(nodes).unwrap_or(u32::MAX)

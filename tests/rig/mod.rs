@@ -6,7 +6,9 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test binary uses its own part of the rig"
+    clippy::unwrap_used,
+    clippy::unused_self,
+    reason = "each test binary uses its own part of the rig, and a rig that is set up wrongly should stop the test"
 )]
 
 use gpuscale::policy::config::{

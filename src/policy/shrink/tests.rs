@@ -207,7 +207,8 @@ fn as_many_go_as_are_wanted_and_no_more_than_may() {
 
 #[test]
 fn each_thing_that_keeps_a_node_keeps_it() {
-    let keep: [(&str, fn(&mut NodeView), bool, bool); 6] = [
+    type Change = fn(&mut NodeView);
+    let keep: [(&str, Change, bool, bool); 6] = [
         ("nothing", |_| {}, true, true),
         ("a GPU pod", |node| node.gpu_pods = 1, false, false),
         (

@@ -215,9 +215,9 @@ fn fetched(across: Across, samples: &[Sample], ill: bool) -> SignalWindow {
     let mut window = window(across);
     let mut counts = Ingested::default();
     window.set_inventory(&inventory(ill));
-    samples
-        .iter()
-        .for_each(|sample| window.take(sample, END, &mut counts));
+    for sample in samples {
+        window.take(sample, END, &mut counts);
+    }
     window.settle(END, &mut counts);
     window
 }

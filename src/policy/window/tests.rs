@@ -118,7 +118,9 @@ proptest! {
         let cut_ms = 1_000_000 + cut;
         let end_ms = 2_000_000;
         let mut series = Series::new(THRESHOLDS, [1_000_000; CURSORS], PAD);
-        steps.iter().for_each(|&(at_ms, level)| series.push(at_ms, level));
+        for &(at_ms, level) in &steps {
+            series.push(at_ms, level);
+        }
         series.slide(1_300_000);
         series.truncate(cut_ms);
         let mut told: Steps = steps.into_iter().filter(|step| step.0 < cut_ms).collect();
