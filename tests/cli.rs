@@ -624,3 +624,38 @@ fn bad_inputs_are_refused() {
     );
     check(&["quality", "gone.yaml"], &["cannot read suite `gone.yaml`"]);
 }
+
+/// What the README shows, command by command, is what the commands print.
+#[test]
+fn the_readme_shows_what_its_commands_print() {
+    let readme = include_str!("../README.md");
+    let printed = |arguments: &[&str]| -> Vec<String> {
+        stdout(arguments)
+            .trim_end()
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    let scorecard = printed(&["simulate", "simulations/helios-cluster"]).join("\n");
+    assert!(
+        readme.contains(&scorecard),
+        "the README shows another scorecard than:\n{scorecard}"
+    );
+    let quality = printed(&["quality"]);
+    let last = quality.rsplit(String::is_empty).next().unwrap().join("\n");
+    assert!(
+        readme.contains(&last),
+        "the README shows other figures than:\n{last}"
+    );
+}
+
+#[test]
+fn the_readmes_policy_is_a_policy() {
+    let readme = include_str!("../README.md");
+    let yaml = readme
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    gpuscale::api::compile(&gpuscale::api::validate(yaml).unwrap()).unwrap();
+}
