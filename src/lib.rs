@@ -1,4 +1,46 @@
-//! gpuscale keeps GPU node pools at the size their GPUs' real work needs.
+//! gpuscale keeps GPU node pools at the size their GPUs' real work needs, and can show beforehand what a policy would
+//! cost and miss.
+//!
+//! In reading order:
+//!
+//! - [`policy`]: the engine. Samples and a view of the pool in, one decision with its whole record out. Pure.
+//! - [`api`]: the `GpuScalePolicy` resource, its rules, and its translation for the engine.
+//! - [`recording`]: recorded demand, from bytes to values.
+//! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
+//! - [`report`]: results and decisions as tables, JSON and words.
+//!
+//! The library opens no file and reads no clock; the `gpuscale` binary does. `ARCHITECTURE.md` tells why things are as
+//! they are, and how to add to them.
+//!
+//! ```
+//! use gpuscale::policy::{Delta, Memory, Now, Observation, Windows, evaluate};
+//! use gpuscale::policy::sample::{DeviceId, NodeId, Sample};
+//! use gpuscale::policy::windows::Device;
+//!
+//! let policy = gpuscale::api::validate(
+//!     "apiVersion: gpuscale.dev/v1alpha1
+//! kind: GpuScalePolicy
+//! metadata: { name: a100 }
+//! spec:
+//!   targetRef: { kind: AksNodePool, name: a100 }
+//!   signals: [ { name: gpu, dcgm: { metric: GpuUtilization } } ]
+//!   maxNodes: 8
+//! ")?;
+//! let config = gpuscale::api::compile(&policy)?;
+//! let (mut windows, mut memory) = (Windows::new(&config), Memory::default());
+//!
+//! // Two minutes of one GPU at 100 %, sampled every 15 seconds.
+//! let gpu = DeviceId(0);
+//! let samples: Vec<Sample> = (0..=8).map(|i| Sample::of_device(0, gpu, i * 15_000, 1_000_000)).collect();
+//! let inventory = [Device::new(gpu, NodeId(0), -3_600_000)];
+//! windows.ingest(&Delta { now_ms: 120_000, samples: &samples, inventory: Some(&inventory), reads: &[] });
+//!
+//! let pool = Observation { asked: 1, ready: 1, schedulable: 1, gpus_per_node: 1, ..Observation::default() };
+//! let evaluation = evaluate(&config, &windows, &pool, &mut memory, Now::at(120_000));
+//! assert_eq!(evaluation.decision.to, 2);
+//! println!("{}", gpuscale::report::explain(&evaluation, &config));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod api;
 pub mod policy;

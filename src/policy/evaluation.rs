@@ -241,7 +241,7 @@ pub enum Rule {
     NodesMissing,
     /// Free GPUs cover the growth: GPUs free, GPUs wanted.
     FreeCapacity,
-    /// The last resize has not settled: ms since, ms wanted.
+    /// Nodes came or left too recently to judge by: ms since, ms wanted.
     Settle,
     /// Growth brought no relief: growths in a row, growths allowed.
     NoRelief,

@@ -201,9 +201,10 @@ fn veto_says(step: &Step, config: &Config) -> String {
         Rule::SupplyInFlight => format!("{} on their way, believed for {}", nodes(value), duration(limit)),
         Rule::NodesMissing => format!("{} did not come within {}", nodes(value), duration(limit)),
         Rule::FreeCapacity => format!("{value} GPUs are free, {limit} are wanted"),
+        Rule::Settle if value == Millis::MAX => "no nodes came or left before".to_owned(),
         Rule::Settle => format!(
-            "{}, {} are wanted between two guesses",
-            waited(value),
+            "{} passed since nodes came or left, {} are wanted for it to show",
+            duration(value),
             duration(limit)
         ),
         Rule::NoRelief => format!("{value} growths in a row brought no relief, {limit} are tolerated"),
