@@ -168,21 +168,25 @@ fn signal(source: SignalSource) -> Signal {
     }
 }
 
-/// Target between 50 % and 84 %: below the least saturation at which a device counts as pinned, by more than any
-/// tolerance, as the shipped policies are.
+fn wide(what: &str) -> bool {
+    std::env::var("NARROW").map_or(true, |narrow| !narrow.contains(what))
+}
+
+/// Target between 50 % and 100 %, so also where devices count as pinned, and an up threshold above it.
 fn device_signal() -> impl Strategy<Value = Signal> {
     let metric = select(vec![
         DcgmMetric::GpuUtilization,
         DcgmMetric::SmActive,
         DcgmMetric::GraphicsEngineActive,
     ]);
-    let thresholds = (50_i64..=84, rule((85_i64..=95).prop_map(|p| p * 10_000), 5));
+    let most = if wide("target") { 100 } else { 84 };
+    let thresholds = (50_i64..=most, rule((85_i64..=100).prop_map(|p| p * 10_000), 5));
     let down = rule((5_i64..=45).prop_map(|p| p * 10_000), 15);
     (metric, thresholds, down, minutes(1, 3), any::<bool>()).prop_map(
         |(metric, (target, up), down, window, max)| Signal {
             across: if max { Across::Max } else { Across::Mean },
             target: Some(target * 10_000),
-            up,
+            up: up.filter(|rule| rule.threshold > target * 10_000),
             down,
             demand_window_ms: window,
             ..signal(SignalSource::Device(metric))
@@ -197,15 +201,21 @@ fn series_signal() -> impl Strategy<Value = Signal> {
         SeriesUnit::Count,
         SeriesUnit::Gpus,
     ]);
-    (unit, 50_i64..=84, 1_i64..20, minutes(1, 3)).prop_map(|(unit, target, per_node, window)| {
-        let counts = unit == SeriesUnit::Count;
-        Signal {
-            target: (!counts).then_some(target * 10_000),
-            per_node: counts.then_some(per_node * ONE),
-            demand_window_ms: window,
-            ..signal(SignalSource::Series(unit))
-        }
-    })
+    (
+        unit,
+        50_i64..=if wide("series") { 100 } else { 84 },
+        1_i64..20,
+        minutes(1, 3),
+    )
+        .prop_map(|(unit, target, per_node, window)| {
+            let counts = unit == SeriesUnit::Count;
+            Signal {
+                target: (!counts).then_some(target * 10_000),
+                per_node: counts.then_some(per_node * ONE),
+                demand_window_ms: window,
+                ..signal(SignalSource::Series(unit))
+            }
+        })
 }
 
 fn pods_signal() -> impl Strategy<Value = Signal> {
@@ -213,7 +223,13 @@ fn pods_signal() -> impl Strategy<Value = Signal> {
 }
 
 fn up_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
-    prop::collection::vec(rate(select(vec![RateKind::Nodes]), 1, 4), 0..2)
+    let nodes = rate(Just(RateKind::Nodes), 1, 4);
+    let percent = rate(Just(RateKind::Percent), 1, 200);
+    if wide("percent") {
+        prop::collection::vec(prop_oneof![nodes, percent], 0..3).boxed()
+    } else {
+        prop::collection::vec(nodes, 0..2).boxed()
+    }
 }
 
 fn down_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
@@ -229,15 +245,13 @@ fn rate(kind: impl Strategy<Value = RateKind>, from: u32, to: u32) -> impl Strat
     })
 }
 
-/// Shrinking that is stabilized for longer than the longest demand window, so that what the window still holds of
-/// the time before a resize cannot be answered twice.
 fn behavior(policies: impl Strategy<Value = Vec<RatePolicy>>) -> impl Strategy<Value = Behavior> {
     let select_policy = select(vec![SelectPolicy::Max, SelectPolicy::Min]);
     (
         policies,
         select_policy,
         0_i64..=100_000,
-        minutes(5, 15),
+        minutes(if wide("stab") { 0 } else { 5 }, 15),
         minutes(0, 8),
     )
         .prop_map(
