@@ -120,7 +120,8 @@ fn sizing() -> impl Strategy<Value = Sizing> {
     ]
 }
 
-/// One to three signals; the first is always one of devices.
+/// One to three signals; the first is always one of devices. A policy that only counts pods lets its empty spare node go
+/// and asks for it again at once.
 fn signals() -> impl Strategy<Value = Vec<Signal>> {
     (
         device_signal(),
@@ -168,10 +169,6 @@ fn signal(source: SignalSource) -> Signal {
     }
 }
 
-fn wide(what: &str) -> bool {
-    std::env::var("NARROW").map_or(true, |narrow| !narrow.contains(what))
-}
-
 /// Target between 50 % and 100 %, so also where devices count as pinned, and an up threshold above it.
 fn device_signal() -> impl Strategy<Value = Signal> {
     let metric = select(vec![
@@ -179,8 +176,7 @@ fn device_signal() -> impl Strategy<Value = Signal> {
         DcgmMetric::SmActive,
         DcgmMetric::GraphicsEngineActive,
     ]);
-    let most = if wide("target") { 100 } else { 84 };
-    let thresholds = (50_i64..=most, rule((85_i64..=100).prop_map(|p| p * 10_000), 5));
+    let thresholds = (50_i64..=100, rule((85_i64..=100).prop_map(|p| p * 10_000), 5));
     let down = rule((5_i64..=45).prop_map(|p| p * 10_000), 15);
     (metric, thresholds, down, minutes(1, 3), any::<bool>()).prop_map(
         |(metric, (target, up), down, window, max)| Signal {
@@ -201,21 +197,15 @@ fn series_signal() -> impl Strategy<Value = Signal> {
         SeriesUnit::Count,
         SeriesUnit::Gpus,
     ]);
-    (
-        unit,
-        50_i64..=if wide("series") { 100 } else { 84 },
-        1_i64..20,
-        minutes(1, 3),
-    )
-        .prop_map(|(unit, target, per_node, window)| {
-            let counts = unit == SeriesUnit::Count;
-            Signal {
-                target: (!counts).then_some(target * 10_000),
-                per_node: counts.then_some(per_node * ONE),
-                demand_window_ms: window,
-                ..signal(SignalSource::Series(unit))
-            }
-        })
+    (unit, 50_i64..=100, 1_i64..20, minutes(1, 3)).prop_map(|(unit, target, per_node, window)| {
+        let counts = unit == SeriesUnit::Count;
+        Signal {
+            target: (!counts).then_some(target * 10_000),
+            per_node: counts.then_some(per_node * ONE),
+            demand_window_ms: window,
+            ..signal(SignalSource::Series(unit))
+        }
+    })
 }
 
 fn pods_signal() -> impl Strategy<Value = Signal> {
@@ -225,11 +215,7 @@ fn pods_signal() -> impl Strategy<Value = Signal> {
 fn up_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
     let nodes = rate(Just(RateKind::Nodes), 1, 4);
     let percent = rate(Just(RateKind::Percent), 1, 200);
-    if wide("percent") {
-        prop::collection::vec(prop_oneof![nodes, percent], 0..3).boxed()
-    } else {
-        prop::collection::vec(nodes, 0..2).boxed()
-    }
+    prop::collection::vec(prop_oneof![nodes, percent], 0..3)
 }
 
 fn down_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
@@ -251,7 +237,7 @@ fn behavior(policies: impl Strategy<Value = Vec<RatePolicy>>) -> impl Strategy<V
         policies,
         select_policy,
         0_i64..=100_000,
-        minutes(if wide("stab") { 0 } else { 5 }, 15),
+        minutes(0, 15),
         minutes(0, 8),
     )
         .prop_map(
