@@ -120,7 +120,8 @@ fn sizing() -> impl Strategy<Value = Sizing> {
     ]
 }
 
-/// One to three signals; the first is always one of devices.
+/// One to three signals; the first is always one of devices. A policy that only counts pods lets its empty spare node go
+/// and asks for it again at once.
 fn signals() -> impl Strategy<Value = Vec<Signal>> {
     (
         device_signal(),
@@ -168,21 +169,20 @@ fn signal(source: SignalSource) -> Signal {
     }
 }
 
-/// Target between 50 % and 84 %: below the least saturation at which a device counts as pinned, by more than any
-/// tolerance, as the shipped policies are.
+/// Target between 50 % and 100 %, so also where devices count as pinned, and an up threshold above it.
 fn device_signal() -> impl Strategy<Value = Signal> {
     let metric = select(vec![
         DcgmMetric::GpuUtilization,
         DcgmMetric::SmActive,
         DcgmMetric::GraphicsEngineActive,
     ]);
-    let thresholds = (50_i64..=84, rule((85_i64..=95).prop_map(|p| p * 10_000), 5));
+    let thresholds = (50_i64..=100, rule((85_i64..=100).prop_map(|p| p * 10_000), 5));
     let down = rule((5_i64..=45).prop_map(|p| p * 10_000), 15);
     (metric, thresholds, down, minutes(1, 3), any::<bool>()).prop_map(
         |(metric, (target, up), down, window, max)| Signal {
             across: if max { Across::Max } else { Across::Mean },
             target: Some(target * 10_000),
-            up,
+            up: up.filter(|rule| rule.threshold > target * 10_000),
             down,
             demand_window_ms: window,
             ..signal(SignalSource::Device(metric))
@@ -197,7 +197,7 @@ fn series_signal() -> impl Strategy<Value = Signal> {
         SeriesUnit::Count,
         SeriesUnit::Gpus,
     ]);
-    (unit, 50_i64..=84, 1_i64..20, minutes(1, 3)).prop_map(|(unit, target, per_node, window)| {
+    (unit, 50_i64..=100, 1_i64..20, minutes(1, 3)).prop_map(|(unit, target, per_node, window)| {
         let counts = unit == SeriesUnit::Count;
         Signal {
             target: (!counts).then_some(target * 10_000),
@@ -213,7 +213,9 @@ fn pods_signal() -> impl Strategy<Value = Signal> {
 }
 
 fn up_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
-    prop::collection::vec(rate(select(vec![RateKind::Nodes]), 1, 4), 0..2)
+    let nodes = rate(Just(RateKind::Nodes), 1, 4);
+    let percent = rate(Just(RateKind::Percent), 1, 200);
+    prop::collection::vec(prop_oneof![nodes, percent], 0..3)
 }
 
 fn down_rate() -> impl Strategy<Value = Vec<RatePolicy>> {
@@ -229,15 +231,13 @@ fn rate(kind: impl Strategy<Value = RateKind>, from: u32, to: u32) -> impl Strat
     })
 }
 
-/// Shrinking that is stabilized for longer than the longest demand window, so that what the window still holds of
-/// the time before a resize cannot be answered twice.
 fn behavior(policies: impl Strategy<Value = Vec<RatePolicy>>) -> impl Strategy<Value = Behavior> {
     let select_policy = select(vec![SelectPolicy::Max, SelectPolicy::Min]);
     (
         policies,
         select_policy,
         0_i64..=100_000,
-        minutes(5, 15),
+        minutes(0, 15),
         minutes(0, 8),
     )
         .prop_map(

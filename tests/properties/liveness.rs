@@ -7,7 +7,7 @@
 //! hour of peace after foreign writes, which run at the same time; then the breaker's hour; then the longest window,
 //! stabilization, cooldown, provision timeout and boot; then a rate-limited step for every node.
 
-use gpuscale::policy::config::{Config, MINUTE_MS, Millis, Signal, SignalSource};
+use gpuscale::policy::config::{Config, MINUTE_MS, Millis};
 use gpuscale::policy::observation::{Condition, Failure, Freeze, Operation, Overrides, Protection};
 use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ proptest! {
     fn idle_data_reaches_the_least_size(config in any_config(), nodes in 0_u32..9, turns in life(25)) {
         let config = constant(&config);
         let turns = passing(&turns);
-        prop_assume!(can_shrink(&config) && sees_devices(&config));
+        prop_assume!(can_shrink(&config));
         let patience = minutes(patience_ms(&config, config.max_nodes.max(12), &turns));
         let mut world = World::new(config.clone(), nodes, 2, Load::Pinned(vec![]), 0.0);
         live(&mut world, &turns, |_, _| Ok(()))?;
@@ -122,12 +122,6 @@ fn slack(config: &Config, wanted: u32) -> u32 {
     band as u32 + 1
 }
 
-/// Whether some signal shows which nodes are idle.
-fn sees_devices(config: &Config) -> bool {
-    let device = |signal: &Signal| matches!(signal.source, SignalSource::Device(_));
-    config.signals.iter().any(device)
-}
-
 fn most_by_budget(config: &Config) -> u32 {
     config
         .budget_micro_usd_per_hour
@@ -143,7 +137,7 @@ fn deduped(mut sizes: Vec<u32>) -> Vec<u32> {
 fn every_shipped_policy_lets_an_idle_pool_go() {
     for (name, config) in fixtures() {
         let config = constant(&config);
-        if !can_shrink(&config) || !sees_devices(&config) {
+        if !can_shrink(&config) {
             continue;
         }
         let nodes = config.max_nodes.min(6);

@@ -2,35 +2,19 @@
 //!
 //! Stated precisely: two pools with the same nodes, the same policy and, before each evaluation, equal memory; at every instant
 //! every device of the second, and every series, shows at least what it shows in the first. Then, tick by tick, the
-//! second's decision is not the smaller one. It holds for every strategy, statistic and workload, with three
-//! exceptions, each with its reason:
+//! second's decision is not the smaller one. It holds for every strategy, statistic and workload. Two things are kept
+//! out of its premises, each with its reason:
 //!
-//! - A growth that rests on a guess (a pinned device, a step) waits for `settle` and the breaker, a measured one
-//!   does not; ticks at which one of the two spoke are left out.
-//! - A growth for the minimum, or for spare nodes, is not asked whether free GPUs cover it, and a growth for demand
-//!   is; ticks at which they did, below `minNodes` or with spare nodes wanted, are left out (`found` has both cases).
+//! - Decisions are not carried out, so the breaker (`NoRelief`) never opens: it takes a pinned device for a fault and
+//!   leaves its signal out of growth, so that more load can mean less growth, by design.
 //! - A device that reads zero while it draws power is not believed, so a reading above zero is news that may lower
 //!   what was assumed. No power is shown here.
 
-use gpuscale::policy::config::Config;
-use gpuscale::policy::evaluation::{Effect, Evaluation, Rule};
 use proptest::prelude::*;
 
 use crate::configs::{any_config, cases};
 use crate::rig::View;
 use crate::world::{Load, World};
-
-fn waits_with_a_guess(evaluation: &Evaluation) -> bool {
-    evaluation
-        .steps()
-        .iter()
-        .any(|step| matches!(step.rule, Rule::Settle | Rule::NoRelief) && step.effect == Effect::Vetoed)
-}
-
-fn covered_by_free_nodes(evaluation: &Evaluation, config: &Config) -> bool {
-    let exempt = config.spare_nodes > 0 || evaluation.decision.from < config.min_nodes;
-    exempt && evaluation.limits().any(|step| step.rule == Rule::FreeCapacity)
-}
 
 proptest! {
     #![proptest_config(cases(1500))]
@@ -64,9 +48,6 @@ proptest! {
             for _ in 0..*ticks {
                 heavy.rig.memory = light.rig.memory.clone();
                 let (less, more) = (light.watch(), heavy.watch());
-                if waits_with_a_guess(&more) || covered_by_free_nodes(&more, &config) {
-                    continue;
-                }
                 prop_assert!(
                     more.decision.to >= less.decision.to && more.decision.wish >= less.decision.wish,
                     "light {:?}\n{:#?}\nheavy {:?}\n{:#?}",

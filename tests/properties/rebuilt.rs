@@ -56,6 +56,7 @@ fn readings(sample: Sample, tick: usize, dice: u64, reads: &mut Vec<Read>) {
     let throw = mix(dice ^ u64::from(sample.device.0) ^ (u64::from(sample.signal) << 40));
     let later = tick + 1 + (throw >> 32) as usize % 8;
     let value = Some((throw >> 16) as i64 % ONE);
+    let other = Sample { value, ..sample };
     match throw % 16 {
         0 => {}
         1 | 2 => reads.push(Read { tick: later, sample }),
@@ -63,9 +64,15 @@ fn readings(sample: Sample, tick: usize, dice: u64, reads: &mut Vec<Read>) {
             tick,
             sample: stale_marker(sample.signal, sample.device, sample.at_ms),
         }),
-        // The same reading again, at once or late. (`found` has the case of two different ones.)
-        4 => reads.extend([Read { tick, sample }, Read { tick: later, sample }]),
-        5 => reads.extend([Read { tick, sample }, Read { tick, sample }]),
+        // Two readings of one instant that differ, the second late or at once, as two exporters of a device give.
+        4 => reads.extend([
+            Read { tick, sample },
+            Read {
+                tick: later,
+                sample: other,
+            },
+        ]),
+        5 => reads.extend([Read { tick, sample: other }, Read { tick, sample }]),
         6 if sample.signal == 0 => {
             let power = Sample {
                 channel: Channel::Power,
@@ -90,10 +97,7 @@ fn readings(sample: Sample, tick: usize, dice: u64, reads: &mut Vec<Read>) {
                 ..sample
             },
         }),
-        _ => reads.push(Read {
-            tick,
-            sample: Sample { value, ..sample },
-        }),
+        _ => reads.push(Read { tick, sample: other }),
     }
 }
 
