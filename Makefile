@@ -43,7 +43,7 @@ $(DENY):
 ## The long rounds: the same properties over many more cases. SOAK_CASES is per property.
 soak: SOAK_CASES ?= 20000
 soak:
-	PROPTEST_CASES=$(SOAK_CASES) $(CARGO) test --profile ci --locked --test properties -- --nocapture
+	SOAK_CASES=$(SOAK_CASES) $(CARGO) test --profile ci --locked --test properties
 
 ## Benchmarks, with rivals in the same run.
 bench:

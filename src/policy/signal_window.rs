@@ -27,6 +27,9 @@ use super::track::{Counted, Expected, Inserted, Membership, Reading, Track};
 use super::window::{Covered, Level, Series, Thresholds, Totals};
 use super::windows::{Device, Ingested};
 
+/// Most GPUs that one reading may stand for: a million, in micro-GPUs.
+const HEAVIEST: Micro = 1_000_000 * ONE;
+
 /// Cursor numbers of the windows that a signal is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edge {
@@ -150,6 +153,16 @@ impl SignalWindow {
                 > 0
     }
 
+    /// Values that a reading can have. What is read of a device is a fraction of it; anything else ends the reading
+    /// before it.
+    fn possible(&self) -> std::ops::RangeInclusive<Micro> {
+        const LARGEST: Micro = 1_000_000_000_000_000_000;
+        match self.membership {
+            Membership::Inventory => 0..=ONE,
+            Membership::Series => -LARGEST..=LARGEST,
+        }
+    }
+
     /// Takes one reading in; [`SignalWindow::settle`] merges it.
     pub(super) fn take(&mut self, sample: &Sample, now_ms: Millis, counts: &mut Ingested) {
         if sample.at_ms > now_ms {
@@ -163,10 +176,11 @@ impl SignalWindow {
         let index = self.track_of(sample.device);
         let reading = Reading {
             at_ms: sample.at_ms,
-            value: sample.value,
-            weight: sample.weight,
+            value: sample.value.filter(|value| self.possible().contains(value)),
+            weight: sample.weight.clamp(0, HEAVIEST),
             channel: sample.channel,
         };
+        counts.impossible += u32::from(reading.value.is_none() && sample.value.is_some());
         match self.tracks[index].insert(reading) {
             Inserted::Same => counts.duplicate += 1,
             Inserted::Changed => {
@@ -174,7 +188,7 @@ impl SignalWindow {
                 self.queue.push((reading.at_ms, index, reading));
             }
         }
-        if sample.channel == Channel::Load && sample.value.is_some() {
+        if reading.channel == Channel::Load && reading.value.is_some() {
             self.newest_ms = self.newest_ms.max(Some(sample.at_ms));
         }
     }

@@ -13,6 +13,8 @@
 //!   is when the share of known time with `u ≥ θ` is larger than 1 − q. `Quantile(q) ≤ θ` exactly when the share
 //!   with `u ≤ θ` is at least q. So a quantile *rule* needs no ordered structure, and is exact.
 //!
+//! Additions wrap, because a difference of two wrapped sums is still right; only the span itself has to fit.
+//!
 //! Integrals are integers, so a window that slid to a place and one rebuilt there are equal to the bit: both are
 //! differences, and where counting began cancels out.
 //!
@@ -193,14 +195,14 @@ impl Level {
         let below = Millis::from(self.high <= thresholds.below);
         let over = |value: Micro| i128::from(value) * i128::from(duration_ms);
         Totals {
-            covered_ms: totals.covered_ms + duration_ms,
-            above_ms: totals.above_ms + above * duration_ms,
-            below_ms: totals.below_ms + below * duration_ms,
-            low: totals.low + over(self.low),
-            high: totals.high + over(self.high),
-            busy: totals.busy + over(self.busy),
-            missing: totals.missing + over(self.missing),
-            pinned: totals.pinned + over(self.pinned),
+            covered_ms: totals.covered_ms.wrapping_add(duration_ms),
+            above_ms: totals.above_ms.wrapping_add(above * duration_ms),
+            below_ms: totals.below_ms.wrapping_add(below * duration_ms),
+            low: totals.low.wrapping_add(over(self.low)),
+            high: totals.high.wrapping_add(over(self.high)),
+            busy: totals.busy.wrapping_add(over(self.busy)),
+            missing: totals.missing.wrapping_add(over(self.missing)),
+            pinned: totals.pinned.wrapping_add(over(self.pinned)),
         }
     }
 }
@@ -209,14 +211,14 @@ impl Totals {
     #[inline]
     fn minus(&self, earlier: &Self) -> Self {
         Self {
-            covered_ms: self.covered_ms - earlier.covered_ms,
-            above_ms: self.above_ms - earlier.above_ms,
-            below_ms: self.below_ms - earlier.below_ms,
-            low: self.low - earlier.low,
-            high: self.high - earlier.high,
-            busy: self.busy - earlier.busy,
-            missing: self.missing - earlier.missing,
-            pinned: self.pinned - earlier.pinned,
+            covered_ms: self.covered_ms.wrapping_sub(earlier.covered_ms),
+            above_ms: self.above_ms.wrapping_sub(earlier.above_ms),
+            below_ms: self.below_ms.wrapping_sub(earlier.below_ms),
+            low: self.low.wrapping_sub(earlier.low),
+            high: self.high.wrapping_sub(earlier.high),
+            busy: self.busy.wrapping_sub(earlier.busy),
+            missing: self.missing.wrapping_sub(earlier.missing),
+            pinned: self.pinned.wrapping_sub(earlier.pinned),
         }
     }
 
@@ -303,9 +305,10 @@ impl Series {
             }
             // Nothing changed: one segment says it.
             Some(last) if last.level == level => return,
-            Some(last) => last
-                .level
-                .add_to(&last.before, self.thresholds, at_ms - last.start_ms),
+            Some(last) => {
+                last.level
+                    .add_to(&last.before, self.thresholds, at_ms.saturating_sub(last.start_ms))
+            }
         };
         self.segments.push(Segment {
             start_ms: at_ms,
@@ -385,11 +388,11 @@ impl Series {
     #[inline]
     fn integral(&self, segment: usize, at_ms: Millis) -> Totals {
         match self.segments.get(segment) {
-            Some(segment) if segment.start_ms <= at_ms => {
-                segment
-                    .level
-                    .add_to(&segment.before, self.thresholds, at_ms - segment.start_ms)
-            }
+            Some(segment) if segment.start_ms <= at_ms => segment.level.add_to(
+                &segment.before,
+                self.thresholds,
+                at_ms.saturating_sub(segment.start_ms),
+            ),
             // Nothing is known of earlier times, so nothing was counted there.
             first => first.map_or_else(Totals::default, |first| first.before),
         }

@@ -104,6 +104,8 @@ pub struct Ingested {
     pub future: u32,
     /// Readings older than any window.
     pub old: u32,
+    /// Readings that their metric cannot have; each ends the one before it.
+    pub impossible: u32,
     /// Readings of a signal that the policy does not have.
     pub unknown: u32,
 }

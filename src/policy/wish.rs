@@ -10,7 +10,7 @@
 //! keeps a load at the edge from being felt in both.
 
 use super::config::{
-    Across, Config, Micro, ONE, Replace, SeriesUnit, Signal, SignalSource, Strategy, Workload,
+    Across, Config, Micro, ONE, Replace, SeriesUnit, Signal, SignalSource, Strategy, VictimPolicy, Workload,
 };
 use super::evaluation::{Quality, Reason, Rule, SignalEvidence, Trace, Verdict};
 use super::observation::{Nodes, Observation, Waiting};
@@ -134,10 +134,15 @@ fn pods(config: &Config, observation: &Observation<'_>, supply: u32, evidence: &
         0
     };
     evidence.measured_up = evidence.needs_up;
-    evidence.needs_down = if waiting.len() as u64 > u64::from(needed.unfittable) {
-        supply
-    } else {
-        0
+    let waits = waiting.len() as u64 > u64::from(needed.unfittable);
+    let drains = config.scale_in.victims == VictimPolicy::Drain;
+    evidence.needs_down = match observation.nodes {
+        _ if waits => supply,
+        // Empty nodes up to the spare ones stay. Where pods may be drained, an occupied node is no obstacle.
+        Nodes::Named(_) if config.spare_nodes > 0 && !drains => {
+            supply.saturating_sub(needed.left_empty.saturating_sub(config.spare_nodes))
+        }
+        _ => 0,
     };
 }
 

@@ -19,10 +19,18 @@ use crate::rig::TICK_MS;
 
 /// How a property runs: so many cases, the same ones every time, and no files left behind.
 pub fn cases(cases: u32) -> ProptestConfig {
+    // `make soak` asks for many more cases, fresh ones each time; a failure prints its smallest input.
+    let soak = std::env::var("SOAK_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     ProptestConfig {
-        cases,
+        cases: soak.unwrap_or(cases),
         failure_persistence: None,
-        rng_seed: RngSeed::Fixed(0x5ca1e),
+        rng_seed: if soak.is_some() {
+            RngSeed::Random
+        } else {
+            RngSeed::Fixed(0x5ca1e)
+        },
         max_shrink_iters: 3_000,
         ..ProptestConfig::default()
     }

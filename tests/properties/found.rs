@@ -283,3 +283,44 @@ fn a_foreign_write_while_the_clock_was_ahead_does_not_stop_shrinking_for_a_day()
         rig.evaluate().signals()
     );
 }
+
+/// A view of the nodes that does not say since when one is ready, and gives the start of time instead.
+#[test]
+fn a_device_that_is_ready_since_the_start_of_time_does_not_overflow() {
+    let mut rig = Rig::new(policy(), 1, 1);
+    rig.nodes[0].ready_since_ms = i64::MIN;
+    rig.load_all(50.0);
+    rig.watch_minutes(1);
+}
+
+#[test]
+fn the_smallest_value_with_a_large_weight_does_not_overflow() {
+    let mut rig = Rig::new(policy(), 1, 1);
+    let device = rig.device(&rig.nodes[0], 0);
+    let sample = Sample {
+        weight: 8_000_000,
+        ..Sample::of_device(0, device, rig.now_ms, i64::MIN)
+    };
+    rig.tick_with(&[sample]);
+    assert_eq!(rig.ingested.impossible, 1);
+    rig.now_ms += 10 * MINUTE_MS;
+    rig.tick_with(&[]);
+}
+
+/// One empty node, one spare node wanted: it is not let go and asked for again.
+#[test]
+fn a_policy_that_only_counts_pods_keeps_its_spare_nodes() {
+    let mut config = policy();
+    (config.min_nodes, config.max_nodes, config.spare_nodes) = (0, 4, 1);
+    config.signals = vec![pods_signal()];
+    (
+        config.up.stabilization_ms,
+        config.down.stabilization_ms,
+        config.down.cooldown_ms,
+    ) = (0, 0, 0);
+    config.settle_ms = 0;
+    let mut world = World::new(config, 1, 1, Load::Pinned(vec![0.0]), 0.0);
+    let mut sizes = world.run(120);
+    sizes.dedup();
+    assert_eq!(sizes, [1]);
+}
