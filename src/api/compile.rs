@@ -41,7 +41,7 @@ impl CompileError {
     }
 }
 
-/// Translates a policy that [`validate`](super::validate) returned.
+/// Translates a policy that [`validate`](fn@super::validate) returned.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ pub const ONE: Micro = 1_000_000;
 /// One minute in [`Millis`].
 pub const MINUTE_MS: Millis = 60_000;
 
-/// A validated policy, ready for [`evaluate`](super::evaluate).
+/// A validated policy, ready for [`evaluate`](fn@super::evaluate).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Signals in the order of the policy; at most [`MAX_SIGNALS`].

@@ -4,7 +4,7 @@
 //! samples ─► Windows ─► evidence ─► wish ─► limits ─► vetoes ─► guard ─► Evaluation
 //! ```
 //!
-//! Two calls a tick: [`Windows::ingest`] takes new samples in, [`evaluate`] decides. Every caller shares them: the
+//! Two calls a tick: [`Windows::ingest`] takes new samples in, [`evaluate`](fn@evaluate) decides. Every caller shares them: the
 //! control loop, the external scaler, the simulator and the replay of a journal. Time is an argument; there is no
 //! clock, no IO, no randomness, no logging and no async in here, and `tests/architecture.rs` keeps it so.
 //!

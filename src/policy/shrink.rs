@@ -100,7 +100,7 @@ fn cooldown(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     }
 }
 
-/// The largest wish of the window; [`super::evaluate`] has put this tick's in.
+/// The largest wish of the window; [`evaluate`](fn@super::evaluate) has put this tick's in.
 fn stabilized(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     let window_ms = context.config.down.stabilization_ms;
     let largest = memory.largest_wishes.extreme().unwrap_or(trace.size());

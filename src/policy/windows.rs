@@ -1,8 +1,8 @@
 //! The sliding windows of all signals, and what is fed to them.
 //!
 //! [`Windows`] are never persisted: after a start they are fetched again from the source and are bit-identical to
-//! those that slid there (see [`super::signal_window`] for why). Feeding them costs O(new samples), whatever the
-//! window length.
+//! those that slid there (the header of `signal_window.rs` says why). Feeding them costs O(new samples), whatever
+//! the window length.
 
 use super::config::{Config, Micro, Millis, ONE, SignalSource};
 use super::sample::{Channel, DeviceId, NodeId, POOL, Sample};

@@ -1,6 +1,6 @@
 //! Gates: expressions such as `miss_percent > 0.5` that fail a build when a policy's row fulfils them.
 //!
-//! Grammar: `KEY OP NUMBER` with a key of [`FIGURES`](super::figures::FIGURES), nested ones with a dot
+//! Grammar: `KEY OP NUMBER` with a key of [`FIGURES`], nested ones with a dot
 //! (`regret_hard.p10`), and one of `<`, `<=`, `>`, `>=`, `==`, `!=`. Of several runs the adverse end is compared:
 //! the 95th percentile for `>` and `>=`, the 5th for `<` and `<=`, the median for the others.
 
