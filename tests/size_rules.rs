@@ -1475,3 +1475,23 @@ fn only_a_guess_counts_towards_the_breaker() {
     assert!(rig.asked > 4, "what was measured grew the pool");
     assert_eq!(rig.memory.growths_without_relief, 0);
 }
+
+#[test]
+fn nodes_asked_for_again_that_vanish_at_once_are_not_asked_for_a_third_time() {
+    let mut config = policy();
+    config.max_nodes = 100;
+    let mut rig = Rig::new(config, 10, 8).acquainted();
+    rig.view = View::Interchangeable;
+    rig.load_all(70.0);
+    rig.live_minutes(5);
+    // Four are evicted; those asked for in their place are evicted while they boot.
+    rig.nodes.truncate(6);
+    rig.load_all(100.0);
+    rig.live_minutes(5);
+    assert!(rig.asked > 10, "asked for once more");
+    rig.booting.clear();
+    let evaluation = rig.watch_minutes(1);
+    assert!(evaluation.decision.is_hold(), "{:?}", evaluation.decision);
+    assert_eq!(limited_by(&evaluation), Some(Rule::SupplyInFlight));
+    assert!(evaluation.decision.unplaced > 0, "the fallback pools are told");
+}

@@ -134,3 +134,62 @@ fn remember_decision(evaluation: &Evaluation, wish: Wish, memory: &mut Memory, n
         memory.growths_without_relief = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::evaluation::Quality;
+    use super::super::limits::Bounds;
+    use super::*;
+
+    /// What the guard makes of a proposal that every other rule let pass.
+    fn guarded(known: Known, current: u32, proposed: u32, max: u32) -> u32 {
+        let policy = "apiVersion: gpuscale.dev/v1alpha1\nkind: GpuScalePolicy\nmetadata: { name: p }\nspec:\n  \
+                      targetRef: { kind: AksNodePool, name: p }\n  maxNodes: 9\n  \
+                      signals: [ { name: gpu, dcgm: { metric: GpuUtilization } } ]\n";
+        let config = crate::api::compile(&crate::api::validate(policy).unwrap()).unwrap();
+        let observation = Observation::default();
+        let wish = Wish {
+            floor: 0,
+            known,
+            growth: Growth::Measured,
+            needs: 0,
+            measured: 0,
+            unpinned: 0,
+        };
+        let bounds = Bounds { min: 0, max };
+        let context = Context {
+            config: &config,
+            observation: &observation,
+            now: Now::at(0),
+            wish,
+            bounds,
+            missing: 0,
+        };
+        let mut evaluation = Evaluation::hold(Now::at(0), current);
+        let mut trace = Trace::new(&mut evaluation);
+        trace.wish(proposed, Reason::DemandBelowTarget, 1, 1);
+        guard(&context, &mut trace);
+        evaluation.decision.to
+    }
+
+    #[test]
+    fn the_guard_stops_what_every_other_rule_let_pass() {
+        let unknown = Known::Not {
+            signal: 0,
+            quality: Quality::Stale,
+        };
+        assert_eq!(
+            guarded(unknown, 5, 2, 9),
+            5,
+            "Unknown never ends below the current size"
+        );
+        assert_eq!(guarded(unknown, 5, 7, 9), 7);
+        assert_eq!(guarded(Known::All, 5, 2, 9), 2);
+        assert_eq!(guarded(Known::All, 5, 12, 9), 9, "nothing ends above the bound");
+        assert_eq!(
+            guarded(Known::All, 11, 12, 9),
+            11,
+            "and nothing is forced out by it"
+        );
+    }
+}
