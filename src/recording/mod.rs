@@ -12,12 +12,32 @@
 //! Numbers are fixed-point (1e-6 GPU in an `i64`) and times are integer milliseconds, so that a replay gives
 //! the same bytes on every machine.
 
+mod csv_long;
+mod csv_wide;
 mod demand;
 mod demand_csv;
 mod error;
+mod format;
+mod labels;
+mod metrics;
+mod packed;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod query_json;
+mod read_error;
+mod text;
+mod time;
+mod tsdb_dump;
+mod vm_export;
 
 pub use demand::{Demand, MAX_DEMAND, MAX_POINTS, MICRO};
 pub use error::RecordingError;
+pub use format::{Format, ReadOptions, TimeUnit, read};
+pub use labels::{Labels, NAME_LABEL};
+pub use metrics::{MAX_SAMPLES, MAX_SERIES, Metrics, MetricsBuilder, Samples, Seen, Series, SeriesId, Tally};
+pub use packed::unpacked;
+pub use read_error::{Cause, Place, ReadError};
+pub use time::plausible;
 
 /// The demand series of one file, ordered by name.
 ///

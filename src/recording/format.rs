@@ -1,0 +1,251 @@
+//! Which formats there are, and how to tell them apart.
+
+use std::fmt;
+use std::io::Read;
+
+use super::metrics::Metrics;
+use super::read_error::{Cause, ReadError};
+use super::time::shown;
+use super::{csv_long, csv_wide, query_json, text, tsdb_dump, vm_export};
+
+/// A form in which people hold recorded metrics. Any of them may be packed with gzip or Zstandard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// OpenMetrics text: timestamps in seconds, ends with `# EOF`. The form of gpuscale's own recordings.
+    OpenMetrics,
+    /// Prometheus text exposition with timestamps in milliseconds.
+    Prometheus,
+    /// The answer of `/api/v1/query_range` or `/api/v1/query`.
+    QueryJson,
+    /// What `promtool tsdb dump` prints: `{labels} value milliseconds`.
+    TsdbDump,
+    /// JSON lines of VictoriaMetrics' `/api/v1/export`.
+    VmExport,
+    /// One row per time, one column per series: Grafana's "Series joined by time".
+    CsvWide,
+    /// One row per sample.
+    CsvLong,
+    /// One row per sample, in Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::OpenMetrics,
+        Self::Prometheus,
+        Self::QueryJson,
+        Self::TsdbDump,
+        Self::VmExport,
+        Self::CsvWide,
+        Self::CsvLong,
+        Self::Parquet,
+    ];
+
+    /// The word for it on the command line and in scenarios.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "openmetrics",
+            Self::Prometheus => "prometheus",
+            Self::QueryJson => "query-json",
+            Self::TsdbDump => "tsdb-dump",
+            Self::VmExport => "vm-export",
+            Self::CsvWide => "csv-wide",
+            Self::CsvLong => "csv-long",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// The unit in which the format states times, unless it is told otherwise.
+    #[must_use]
+    pub const fn time_unit(self) -> TimeUnit {
+        match self {
+            Self::OpenMetrics | Self::QueryJson | Self::CsvWide | Self::CsvLong => TimeUnit::Seconds,
+            Self::Prometheus | Self::TsdbDump | Self::VmExport | Self::Parquet => TimeUnit::Milliseconds,
+        }
+    }
+
+    /// Tells the format from the beginning of the unpacked bytes; a few kilobytes are enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Empty`], [`Cause::WebPage`] or [`Cause::UnknownFormat`].
+    pub fn detect(head: &[u8]) -> Result<Self, ReadError> {
+        let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+        if head.starts_with(b"PAR1") {
+            return Ok(Self::Parquet);
+        }
+        let content = head.trim_ascii_start();
+        let first = content.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let unknown = || ReadError::whole(Cause::UnknownFormat { found: shown(first) });
+        match content.first() {
+            None => Err(ReadError::whole(Cause::Empty)),
+            Some(b'<') => Err(ReadError::whole(Cause::WebPage { found: shown(first) })),
+            Some(b'{') => braces(content).ok_or_else(unknown),
+            Some(_) => csv_head(first)
+                .or_else(|| exposition(content))
+                .ok_or_else(unknown),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Text that begins with `{`: JSON, a dump, or an exposition with a quoted metric name.
+fn braces(content: &[u8]) -> Option<Format> {
+    let after = content[1..].trim_ascii_start();
+    let key = after.strip_prefix(b"\"").and_then(|rest| {
+        let end = rest.iter().position(|&byte| byte == b'"')?;
+        let colon = rest[end + 1..].trim_ascii_start().first() == Some(&b':');
+        colon.then_some(&rest[..end])
+    });
+    match key {
+        Some(b"metric" | b"values" | b"timestamps") => Some(Format::VmExport),
+        Some(_) => Some(Format::QueryJson),
+        None if after.first() == Some(&b'"') => exposition(content),
+        None => Some(Format::TsdbDump),
+    }
+}
+
+/// A header of a table: `time` and more, separated by commas.
+fn csv_head(first: &[u8]) -> Option<Format> {
+    let text = std::str::from_utf8(first).ok()?.trim();
+    if text.starts_with('#') || !text.contains(',') {
+        return None;
+    }
+    let mut columns = text
+        .split(',')
+        .map(|cell| cell.trim().trim_matches('"').to_ascii_lowercase());
+    let names: Vec<String> = columns.by_ref().collect();
+    let time = |name: &String| {
+        let bare = name.split(['(', '_', ' ']).next().unwrap_or_default();
+        matches!(bare, "time" | "timestamp" | "ts" | "date" | "datetime")
+    };
+    if !names.iter().any(time) {
+        return None;
+    }
+    let long = names.iter().any(|name| name == "value");
+    Some(if long { Format::CsvLong } else { Format::CsvWide })
+}
+
+/// OpenMetrics and Prometheus text differ in the unit of their timestamps.
+fn exposition(content: &[u8]) -> Option<Format> {
+    let mut lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let comment = content.starts_with(b"# ");
+    let sample = lines
+        .by_ref()
+        .find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let Some(sample) = sample else {
+        return comment.then_some(Format::OpenMetrics);
+    };
+    // An exemplar may follow after ` # `.
+    let text = String::from_utf8_lossy(sample);
+    let text = text.split(" # ").next().unwrap_or_default();
+    let mut words = text.rsplit(' ');
+    let (last, before) = (words.next()?, words.next()?);
+    let number = |word: &str| word.parse::<f64>().is_ok();
+    if !number(last) {
+        return None;
+    }
+    let timed = number(before) && !before.ends_with('}');
+    let milliseconds = timed && last.len() >= 12 && !last.contains(['.', 'e']);
+    Some(if milliseconds || !timed {
+        Format::Prometheus
+    } else {
+        Format::OpenMetrics
+    })
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|format| format.as_str() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|format| format.as_str()).collect();
+            format!("no format `{text}`; known are {}", names.join(", "))
+        })
+    }
+}
+
+/// The unit of timestamps that are numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since 1970, with decimals.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+}
+
+impl TimeUnit {
+    /// `s` or `ms`.
+    #[must_use]
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+        }
+    }
+}
+
+impl fmt::Display for TimeUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+        })
+    }
+}
+
+impl std::str::FromStr for TimeUnit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "s" => Ok(Self::Seconds),
+            "ms" => Ok(Self::Milliseconds),
+            _ => Err(format!("`{text}` is not `s` or `ms`")),
+        }
+    }
+}
+
+/// What a file does not say of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The unit of numeric timestamps, if it is not that of the format.
+    pub timestamps: Option<TimeUnit>,
+    /// Tables whose columns are not written as series: the metric that their values are of.
+    pub metric: Option<String>,
+    /// Wide tables whose columns are not written as series: the label that a column's heading is the value of;
+    /// `instance` if not given.
+    pub column_label: Option<String>,
+}
+
+/// Reads unpacked bytes in the given format.
+///
+/// Everything is streamed but Parquet, which needs its last bytes first. What is kept is the samples.
+///
+/// # Errors
+///
+/// [`ReadError`] with the line, the cause and the remedy. Nothing is guessed and nothing is skipped in silence.
+pub fn read(format: Format, input: &mut dyn Read, options: &ReadOptions) -> Result<Metrics, ReadError> {
+    match format {
+        Format::OpenMetrics | Format::Prometheus => text::read(format, input, options),
+        Format::QueryJson => query_json::read(input, options),
+        Format::TsdbDump => tsdb_dump::read(input, options),
+        Format::VmExport => vm_export::read(input, options),
+        Format::CsvWide => csv_wide::read(input, options),
+        Format::CsvLong => csv_long::read(input, options),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => super::parquet::read(input, options),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => Err(ReadError::whole(Cause::Parquet {
+            reason: "this build of gpuscale has no Parquet reader (feature `parquet`)".to_owned(),
+        })),
+    }
+}

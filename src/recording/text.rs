@@ -1,0 +1,15 @@
+//! OpenMetrics and Prometheus text.
+
+use std::io::Read;
+
+use super::format::{Format, ReadOptions};
+use super::metrics::{Metrics, MetricsBuilder};
+use super::read_error::ReadError;
+
+pub(super) fn read(
+    _format: Format,
+    _input: &mut dyn Read,
+    _options: &ReadOptions,
+) -> Result<Metrics, ReadError> {
+    MetricsBuilder::new().finish().map_err(ReadError::whole)
+}
