@@ -1,0 +1,3 @@
+//! Reading recorded metrics, with `prometheus-parse` beside it.
+
+fn main() {}
