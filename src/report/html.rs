@@ -128,12 +128,18 @@ fn policy_name<'a>(input: &'a Input<'_>) -> &'a str {
     policy_row(&input.document.rows).map_or("policy", |row| row.name.as_str())
 }
 
-fn references(rows: &[ResultRow]) -> Vec<(&str, f64)> {
+/// What the [`REFERENCES`] paid in the end: money where the price is known, else node-hours.
+fn references(document: &Document) -> Vec<(&str, f64)> {
+    let key = match document.scenario.price_usd_per_node_hour {
+        Some(_) => "cost_usd",
+        None => "node_hours",
+    };
     let found = REFERENCES.iter().filter_map(|name| {
-        let row = rows
+        let row = document
+            .rows
             .iter()
             .find(|row| row.kind != Kind::Policy && row.name == *name)?;
-        Some((row.name.as_str(), row.figures.get("node_hours")?))
+        Some((row.name.as_str(), row.figures.get(key)?))
     });
     found.collect()
 }
@@ -209,6 +215,14 @@ fn notes(input: &Input<'_>) -> Vec<String> {
              `--trace` has it all."
         ));
     }
+    let schedules = &timeline.config().schedules;
+    if !schedules.is_empty() {
+        let names: Vec<String> = schedules.iter().map(|schedule| format!("`{}`", schedule.name)).collect();
+        notes.push(format!(
+            "The bounds drawn are the policy's own; they are not drawn as its schedules change them ({}).",
+            names.join(", ")
+        ));
+    }
     notes.extend(cost_note(input));
     notes
 }
@@ -223,8 +237,10 @@ fn cost_note(input: &Input<'_>) -> Option<String> {
     let differs = (hours - billed).abs() > 0.05 + billed * 0.000_1;
     (input.timeline.run() == Loop::Closed && differs).then(|| {
         format!(
-            "The cost line adds up the nodes asked for, {hours:.1} node-hours. The scorecard bills {billed:.1}: nodes \
-             that were lost are asked for and not billed, nodes that drain are billed and no longer asked for."
+            "The cost line adds up the nodes asked for, {} node-hours. The scorecard bills {}: nodes that were \
+             lost are asked for and not billed, nodes that drain are billed and no longer asked for.",
+            tables::grouped(hours, 1),
+            tables::grouped(billed, 1)
         )
     })
 }

@@ -105,7 +105,7 @@ pub(super) fn data<'a>(input: &'a Input<'a>) -> Data<'a> {
         max_nodes: config.max_nodes,
         levels: config.signals.iter().flat_map(levels).collect(),
         price: summary.price_usd_per_node_hour,
-        references: references(&input.document.rows),
+        references: references(input.document),
     }
 }
 

@@ -115,6 +115,7 @@
 
   // ---- 2 Scales ----------------------------------------------------------------------------------------------
 
+  const minute = 60000, hour = 60 * minute, day = 24 * hour;
   const view = { from: 0, to: data.ticks };
   const shortest = Math.min(20, data.ticks);
   const hidden = new Set();
@@ -131,7 +132,8 @@
   const dayFormat = format({ day: "numeric", month: "short" });
   const longFormat = format({ weekday: "short", day: "numeric", month: "short", year: "numeric" });
   const clock = (date, withSeconds) => date.toISOString().slice(11, withSeconds ? 19 : 16);
-  const moment = (tick) => `${longFormat.format(timeOf(tick))} ${clock(timeOf(tick), data.step_ms % 60000)}`;
+  const moment = (tick, withSeconds = data.step_ms % minute !== 0) =>
+    `${longFormat.format(timeOf(tick))} ${clock(timeOf(tick), withSeconds)}`;
   const length = (ticks) => {
     const minutes = (ticks * data.step_ms) / 60000;
     if (minutes >= 2880) return `${+(minutes / 1440).toFixed(1)} days`;
@@ -140,11 +142,10 @@
   };
   const number = (value, decimals = 2) =>
     Number.isFinite(value) ? value.toLocaleString("en-US", { maximumFractionDigits: decimals }) : "–";
-  const short = (value) => {
-    const size = Math.abs(value);
-    if (size >= 1e6) return `${+(value / 1e6).toFixed(2)}M`;
-    if (size >= 1e4) return `${+(value / 1e3).toFixed(1)}k`;
-    return `${+value.toPrecision(4)}`;
+  // A number on an axis whose lines are `step` apart.
+  const onAxis = (value, step) => {
+    const [unit, letter] = Math.abs(value) >= 1e6 && step >= 1e4 ? [1e6, "M"] : Math.abs(value) >= 1e4 && step >= 100 ? [1e3, "k"] : [1, ""];
+    return number(value / unit, clamp(Math.ceil(-Math.log10(step / unit)), 0, 4)).replace("-", "−") + letter;
   };
 
   const niceSteps = (low, high, count) => {
@@ -155,9 +156,8 @@
     for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) found.push(at * step);
     return found;
   };
-  const minute = 60000, hour = 60 * minute, day = 24 * hour;
   const timeSteps = [1e3, 5e3, 15e3, 30e3, minute, 2 * minute, 5 * minute, 10 * minute, 15 * minute, 30 * minute,
-    hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, day, 2 * day, 7 * day, 14 * day, 28 * day, 91 * day, 364 * day];
+    hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, day, 2 * day, 3 * day, 7 * day, 14 * day, 28 * day, 91 * day, 364 * day];
   const timeTicks = () => {
     const span = (view.to - view.from) * data.step_ms;
     const wanted = (span / inner()) * 78;
@@ -178,6 +178,14 @@
     if (parent) parent.append(element);
     return element;
   };
+  // The same in HTML. Text is only ever text.
+  const node = (name, text, parent, className) => {
+    const element = document.createElement(name);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    parent.append(element);
+    return element;
+  };
   const hatch = (parent, id, kind, angle) => {
     const size = { width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: `rotate(${angle})` };
     const pattern = svg("pattern", { id, ...size }, parent);
@@ -190,10 +198,12 @@
     return { name, top, height, low, high, y, unit };
   };
   const frame = (root, { name, top, height, low, high, y }, marks) => {
-    for (const value of marks ?? niceSteps(low, high, Math.max(2, Math.floor(height / 42)))) {
+    const lines = marks ?? niceSteps(low, high, Math.max(3, Math.floor(height / 42)));
+    const step = lines.length > 1 ? lines[1] - lines[0] : 1;
+    for (const value of lines) {
       const at = Math.round(y(value)) + 0.5;
       svg("line", { x1: margin.left, x2: width - margin.right, y1: at, y2: at, class: "grid" }, root);
-      svg("text", { x: margin.left - 7, y: at + 3.5, "text-anchor": "end" }, root, short(value));
+      svg("text", { x: margin.left - 7, y: at + 3.5, "text-anchor": "end" }, root, onAxis(value, step));
     }
     svg("text", { x: 2, y: top - 9, class: "panel" }, root, name);
     svg("line", { x1: margin.left, x2: width - margin.right, y1: top + height + 0.5, y2: top + height + 0.5, class: "axis" }, root);
@@ -259,16 +269,21 @@
     if (fill) svg("path", { d: `${path}V${fixed(y(0))}H${fixed(x(Math.max(view.from, steps.ticks[0])))}Z`, class: fill }, root);
     svg("path", { d: path, class: `stroke ${name}`, "data-series": name }, root);
   };
-  // Level lines, whose labels keep clear of each other.
-  const drawLevels = (root, { y, top, height, low, high }, levels) => {
-    const inside = levels.filter(({ value }) => value >= low && value <= high).sort((a, b) => b.value - a.value);
-    let free = top + 4;
-    for (const { value, kind, label } of inside) {
+  // Level lines, whose labels keep clear of each other; those above the panel are only named.
+  const drawLevels = (root, { y, top, height, low, high }, levels, side = "end") => {
+    const px = side === "end" ? width - margin.right - 4 : margin.left + 4;
+    let free = top + 2;
+    for (const { value, kind, label } of levels.filter((level) => level.value >= low).sort((a, b) => b.value - a.value)) {
       const at = y(value);
+      if (value > high) {
+        svg("text", { x: px, y: free + 9, "text-anchor": side, class: "label" }, root, `↑ ${label}`);
+        free += 15;
+        continue;
+      }
       svg("line", { x1: margin.left, x2: width - margin.right, y1: at, y2: at, class: `stroke ${kind}`, "data-series": kind }, root);
-      const place = clamp(Math.max(at - 4, free + 7), top + 9, top + height - 3);
-      free = place + 6;
-      svg("text", { x: width - margin.right - 4, y: place, "text-anchor": "end", class: "label" }, root, label);
+      const place = clamp(Math.max(at - 5, free + 9), top + 9, top + height - 3);
+      free = place + 5;
+      svg("text", { x: px, y: place, "text-anchor": side, class: "label" }, root, label);
     }
   };
   const drawBands = (root, panels) => {
@@ -284,8 +299,11 @@
         else drawn.push([left, right]);
       }
       for (const { top, height } of panels) {
-        const d = drawn.map(([from, to]) => `M${fixed(from)} ${top}H${fixed(to)}V${top + height}H${fixed(from)}Z`).join("");
+        const boxes = (from, to, depth) => `M${fixed(from)} ${top}H${fixed(to)}v${fixed(depth)}H${fixed(from)}Z`;
+        const d = drawn.map(([from, to]) => boxes(from, to, height)).join("");
         if (d) svg("path", { d, class: kind, "data-series": kind }, root);
+        // A strip along the top, so that slivers can be seen without shading the whole chart.
+        if (d) svg("path", { d: drawn.map(([from, to]) => boxes(from, to, 5)).join(""), class: `${kind}-strip` }, root);
       }
     }
   };
@@ -348,9 +366,9 @@
     const low = view.from > 0 ? Math.min(...all) : 0;
     let high = Math.max(...all, low + price * hoursPerTick);
     if (view.to >= data.ticks && !hidden.has("references")) {
-      for (const [, hours] of data.references) if (hours * price < high * 1.6) high = Math.max(high, hours * price);
+      for (const [, final] of data.references) if (final < high * 1.6) high = Math.max(high, final);
     }
-    return panel(`Cost so far, ${money}`, top, height, [low, high + (high - low) * 0.08]);
+    return panel(`Cost so far, ${money}`, top, height, [low, high + (high - low) * 0.16]);
   };
   const drawCost = (root, scale) => {
     const sides = [["cost", costs], ["would-cost", wouldCosts]].filter(([name, sums]) => sums && !hidden.has(name));
@@ -363,9 +381,11 @@
       svg("path", { d: `M${points.join("L")}`, class: `stroke ${name}`, "data-series": name }, root);
     }
     if (hidden.has("references")) return;
-    const levels = data.references.map(([name, hours]) =>
-      ({ value: hours * price, kind: "reference", label: `${name} at the end: ${number(hours * price, 0)}` }));
-    drawLevels(root, scale, levels);
+    const byValue = new Map();
+    for (const [name, final] of data.references) byValue.set(final, [...(byValue.get(final) ?? []), name]);
+    const levels = [...byValue].map(([final, names]) =>
+      ({ value: final, kind: "reference", label: `${names.join(", ")}: ${number(final, 0)} in the end` }));
+    drawLevels(root, scale, view.to >= data.ticks ? levels : levels.filter(({ value }) => value <= scale.high), "start");
   };
 
   let layers = null;
@@ -399,19 +419,21 @@
     drawResizes(plot, tops.resizes, heights.resizes);
     const root = plot;
     drawBands(root, [upper, share]);
+    // What was asked for is seen where it is not what is ready.
+    if (!hidden.has("asked")) drawSteps(root, asked, upper, "asked");
     if (!hidden.has("ready")) drawSteps(root, ready, upper, "ready", "ready-fill");
     if (!hidden.has("demand")) drawSeries(root, demand, upper, "demand");
-    if (!hidden.has("asked")) drawSteps(root, asked, upper, "asked");
     if (data.is_open && !hidden.has("would")) drawSteps(root, would, upper, "would");
     if (!hidden.has("bounds")) {
-      const bound = (nodes, name) => ({ value: nodes * gpus, kind: "bounds", label: `${name} ${nodes} node${nodes === 1 ? "" : "s"}` });
+      const bound = (count, name) => ({ value: count * gpus, kind: "bounds", label: `${name} ${count} ${count === 1 ? "node" : "nodes"}, ${number(count * gpus)} GPUs` });
       drawLevels(root, upper, [bound(data.max_nodes, "at most"), bound(data.min_nodes, "at least")]);
     }
     if (!hidden.has("busy")) drawSeries(root, busy, share, "busy");
     if (!hidden.has("levels")) drawLevels(root, share, data.levels.map((level) => ({ ...level, value: level.value * 100 })));
     drawCost(root, cost);
     layers = { cursor: svg("g", {}, plot), bottom, tops };
-    byId("range").textContent = `${moment(view.from)} – ${moment(view.to)} UTC (${length(view.to - view.from)})`;
+    const isClose = (view.to - view.from) * data.step_ms < 2 * hour;
+    byId("range").textContent = `${moment(view.from, isClose)} – ${moment(view.to, isClose)} UTC (${length(view.to - view.from)})`;
     plot.setAttribute("aria-label", `Demand, sizes, utilization and cost, ${byId("range").textContent}; ${resizes.length} resizes`);
     plot.dataset.from = Math.round(view.from);
     plot.dataset.to = Math.round(view.to);
@@ -426,20 +448,21 @@
 
   // ---- 4 Legend ----------------------------------------------------------------------------------------------
 
+  // Name, words, look, and words for which there is no room on a phone.
   const legend = [
-    ["demand", "Demand", "demand"], ["ready", "Capacity ready", "ready"],
-    ["asked", data.is_open ? "Capacity asked (recorded)" : "Capacity asked", "asked"],
-    data.is_open && ["would", "Policy would ask", "would"], ["bounds", "Bounds", "bounds"],
-    resizes.length && ["resizes", "Grew / shrank", ["grew", "shrank"]],
-    ["busy", "Utilization", "busy"], data.levels.length && ["levels", "Target and thresholds", "target"],
-    ["cost", "Cost", "cost"], wouldCosts && ["would-cost", "Cost as the policy asks", "would-cost"],
-    data.references.length && ["references", "Others' final cost", "reference"],
-    bands.saturated.length && ["saturated", "Saturated: demand above capacity", ["saturated"]],
-    bands.unknown.length && ["unknown", "Unknown: a signal cannot be judged", ["unknown"]],
-    bands.censored.length && ["censored", "Censored: demand was at least this", ["censored"]],
+    ["demand", "Demand", "demand"], ["ready", "Ready", "ready"],
+    ["asked", "Asked", "asked", data.is_open && " for, as recorded"],
+    data.is_open && ["would", "Policy would ask", "would"], ["bounds", "Bounds", "bounds", " of the policy"],
+    resizes.length && ["resizes", "Grew, shrank", ["grew", "shrank"]],
+    ["busy", "Utilization", "busy"], data.levels.length && ["levels", "Targets", "target", " and thresholds"],
+    ["cost", "Cost", "cost"], wouldCosts && ["would-cost", "Policy's cost", "would-cost"],
+    data.references.length && ["references", "Others' cost", "reference", " in the end"],
+    bands.saturated.length && ["saturated", "Saturated", ["saturated"], ": demand above capacity"],
+    bands.unknown.length && ["unknown", "Unknown", ["unknown"], ": a signal cannot be judged"],
+    bands.censored.length && ["censored", "Censored", ["censored"], ": demand was at least this"],
   ].filter(Boolean);
   const drawLegend = () => {
-    for (const [name, words, look] of legend) {
+    for (const [name, words, look, more] of legend) {
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.toggles = name;
@@ -447,7 +470,8 @@
       const swatch = svg("svg", { width: 26, height: 12, "aria-hidden": "true" }, button);
       if (Array.isArray(look)) look.forEach((kind, at) => svg("rect", { x: at * 13, y: 0, width: 26 / look.length - 1, height: 12, class: kind }, swatch));
       else svg("line", { x1: 0, x2: 26, y1: 6, y2: 6, class: `stroke ${look}` }, swatch);
-      button.append(words);
+      const label = node("span", words, button);
+      if (more) node("span", more, label, "long");
       button.addEventListener("click", () => {
         const isShown = hidden.has(name);
         if (isShown) hidden.delete(name);
@@ -463,13 +487,6 @@
 
   const tip = byId("tip");
   let cursor = null; // a tick, or null
-  const node = (name, text, parent, className) => {
-    const element = document.createElement(name);
-    if (text !== undefined) element.textContent = text;
-    if (className) element.className = className;
-    parent.append(element);
-    return element;
-  };
   const plain = (text) => text.replaceAll("`", "");
   const nodes = (count) => `${number(count * gpus)} GPUs (${count} ${count === 1 ? "node" : "nodes"})`;
   const range = (series, bucket, unit) => {
@@ -505,7 +522,7 @@
     for (const state of states(cursor)) node("span", state, tip, "state");
     const event = events[placeOf(eventTicks, cursor)];
     if (event) {
-      node("div", event.tick === Math.floor(cursor) ? "Decided here:" : `In force since ${moment(event.tick)}:`, tip);
+      node("div", event.tick === cursor ? "Decided here:" : `In force since ${moment(event.tick)}:`, tip);
       told(event, tip);
     }
     const resize = resizes[placeOf(resizeTicks, cursor)];
@@ -561,14 +578,14 @@
     say();
   };
   const step = (direction) => {
-    const at = cursor === null ? view.from - 1 : Math.floor(cursor);
+    const at = cursor ?? Math.ceil(view.from) - 1;
     const place = direction > 0 ? placeOf(resizeTicks, at) + 1 : placeOf(resizeTicks, at - 1);
     if (resizes[place]) goTo(resizes[place].tick);
     else byId("said").textContent = direction > 0 ? "There is no later resize" : "There is no earlier resize";
   };
   const moveCursor = (direction) => {
     const by = Math.max(1, Math.round((view.to - view.from) / inner()));
-    goTo(clamp((cursor ?? (view.from + view.to) / 2) + direction * by, 0, data.ticks - 1));
+    goTo(clamp((cursor ?? Math.floor((view.from + view.to) / 2)) + direction * by, 0, data.ticks - 1));
   };
   const everything = () => show(0, data.ticks);
   const close = () => { cursor = null; brush = null; drawCursor(); };
@@ -586,7 +603,7 @@
   const place = (event) => clamp(event.clientX - plot.getBoundingClientRect().left, margin.left, width - margin.right);
   // Over the row of resizes, the pointer means the nearest one.
   const pointed = (event) => {
-    const tick = clamp(tickAt(place(event)), 0, data.ticks - 1);
+    const tick = clamp(Math.floor(tickAt(place(event))), 0, data.ticks - 1);
     const above = event.clientY - plot.getBoundingClientRect().top;
     if (above < layers.tops.resizes - 20 || above > layers.tops.busy - 20) return tick;
     const at = placeOf(resizeTicks, tick);

@@ -14,6 +14,9 @@ use crate::simulator::scorecard::Kind;
 /// Most decisions in the table; the charts have more.
 const MOST_ROWS: usize = 500;
 
+/// Rows of it that are printed; `report.css` hides the others on paper.
+const ON_PAPER: u64 = 60;
+
 /// A number with commas between thousands.
 pub(super) fn grouped(value: f64, decimals: u8) -> String {
     let plain = decimal(value, decimals);
@@ -64,14 +67,16 @@ pub(super) fn tiles(rows: &[ResultRow]) -> String {
         (
             "Saturated",
             figure("saturated_percent", 2),
-            "% of time",
-            reacted.map(|seconds| format!("95 % of spells over within {seconds} s")),
+            "%",
+            Some(reacted.map_or("of the time".to_owned(), |seconds| {
+                format!("of the time; 95 % of spells end within {seconds} s")
+            })),
         ),
         (
             "Idle",
             figure("idle_percent", 1),
-            "% of GPU-hours",
-            node_hours.map(|hours| format!("of {hours} node-hours")),
+            "%",
+            node_hours.map(|hours| format!("of {hours} node-hours billed")),
         ),
         (
             "Resizes",
@@ -154,12 +159,11 @@ pub(super) fn scorecard(rows: &[ResultRow]) -> String {
         .collect();
     let mut html = String::from("<thead><tr><th scope=\"col\">name</th>");
     for (_, figure) in &shown {
-        let heading = figure.heading.replace("-\n", "").replace('\n', " ");
+        let heading = text(&figure.heading.replace("-\n", "")).replace('\n', "<br>");
         let _ = write!(
             html,
-            "<th scope=\"col\" title=\"{}\">{}</th>",
-            text(figure.meaning),
-            text(&heading)
+            "<th scope=\"col\" title=\"{}\">{heading}</th>",
+            text(figure.meaning)
         );
     }
     html.push_str("</tr></thead><tbody>");
@@ -218,7 +222,10 @@ pub(super) fn decisions(timeline: &Timeline<'_>) -> String {
     html.push_str("</tbody></table></div>");
     let more = events.resizes() - listed;
     if more > 0 {
-        let _ = write!(html, "<p>… {more} more; the charts show them all.</p>");
+        let _ = write!(html, "<p>… {more} more, which the charts show.</p>");
+    }
+    if listed > ON_PAPER {
+        let _ = write!(html, "<p class=\"paper\">On paper, the first {ON_PAPER} of {}.</p>", events.resizes());
     }
     html
 }
