@@ -171,6 +171,9 @@ impl Browser {
         );
         let id = answer["sessionId"].as_str().expect("a session has an id").to_owned();
         let _ = write!(browser.session, "/{id}");
+        // The page of a new tab loads much of its own; leave it, and forget what it asked for.
+        browser.post("/url", &json!({ "url": "about:blank" }));
+        browser.log("performance");
         browser
     }
 
