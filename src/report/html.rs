@@ -206,7 +206,9 @@ fn notes(input: &Input<'_>) -> Vec<String> {
     }
     if events.resizes_left_out() > 0 {
         let count = events.resizes_left_out();
-        notes.push(format!("The last {count} resizes are drawn in the sizes, but have no mark."));
+        notes.push(format!(
+            "The last {count} resizes are drawn in the sizes, but have no mark."
+        ));
     }
     if events.resizes_cut_short() > 0 {
         let count = events.resizes_cut_short();
@@ -217,7 +219,10 @@ fn notes(input: &Input<'_>) -> Vec<String> {
     }
     let schedules = &timeline.config().schedules;
     if !schedules.is_empty() {
-        let names: Vec<String> = schedules.iter().map(|schedule| format!("`{}`", schedule.name)).collect();
+        let names: Vec<String> = schedules
+            .iter()
+            .map(|schedule| format!("`{}`", schedule.name))
+            .collect();
         notes.push(format!(
             "The bounds drawn are the policy's own; they are not drawn as its schedules change them ({}).",
             names.join(", ")

@@ -115,7 +115,13 @@ impl Driver {
         let mut driver = Self { process, output };
         let lines = driver.output.by_ref().lines().map_while(Result::ok);
         let port = lines
-            .filter_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok())
+            .filter_map(|line| {
+                line.split_once("started successfully on port ")?
+                    .1
+                    .trim_end_matches('.')
+                    .parse()
+                    .ok()
+            })
             .next();
         (driver, port.expect("the driver says on which port it listens"))
     }
@@ -156,10 +162,7 @@ impl Browser {
         };
         let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
         arguments.push(format!("--window-size={width},{height}"));
-        arguments.push(format!(
-            "--user-data-dir={}",
-            browser._profile.path().display()
-        ));
+        arguments.push(format!("--user-data-dir={}", browser._profile.path().display()));
         let answer = browser.post(
             "",
             &json!({ "capabilities": { "alwaysMatch": {
@@ -169,7 +172,10 @@ impl Browser {
                 "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
             } } }),
         );
-        let id = answer["sessionId"].as_str().expect("a session has an id").to_owned();
+        let id = answer["sessionId"]
+            .as_str()
+            .expect("a session has an id")
+            .to_owned();
         let _ = write!(browser.session, "/{id}");
         // The page of a new tab loads much of its own; leave it, and forget what it asked for.
         browser.post("/url", &json!({ "url": "about:blank" }));
@@ -179,7 +185,12 @@ impl Browser {
 
     fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>, what: &str) -> Value {
         let mut response = sent.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let mut body: Value = response.body_mut().with_config().limit(64 << 20).read_json().unwrap();
+        let mut body: Value = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_json()
+            .unwrap();
         let value = body["value"].take();
         assert!(
             response.status().is_success(),
@@ -254,8 +265,10 @@ impl Browser {
 
     /// Moves the pointer to a place in the window.
     pub fn point(&self, x: i64, y: i64) {
-        self.act(&json!([{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" },
-            "actions": [{ "type": "pointerMove", "x": x, "y": y, "duration": 0 }] }]));
+        self.act(
+            &json!([{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" },
+            "actions": [{ "type": "pointerMove", "x": x, "y": y, "duration": 0 }] }]),
+        );
     }
 
     /// Presses the button, moves, and lets go; with shift held or not.
@@ -284,7 +297,10 @@ impl Browser {
 
     /// Calls the DevTools protocol.
     pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+        self.post(
+            "/goog/cdp/execute",
+            &json!({ "cmd": command, "params": parameters }),
+        )
     }
 
     /// Makes the window's content `width` × `height` as a device of that size would have it.
@@ -318,8 +334,11 @@ impl Browser {
     pub fn requests(&self) -> Vec<String> {
         let entries = self.log("performance").into_iter().filter_map(|entry| {
             let message: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
-            (message["message"]["method"] == "Network.requestWillBeSent")
-                .then(|| message["message"]["params"]["request"]["url"].as_str().map(str::to_owned))?
+            (message["message"]["method"] == "Network.requestWillBeSent").then(|| {
+                message["message"]["params"]["request"]["url"]
+                    .as_str()
+                    .map(str::to_owned)
+            })?
         });
         entries.collect()
     }

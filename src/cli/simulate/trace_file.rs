@@ -15,11 +15,7 @@ use crate::cli::sweep::Prepared;
 use crate::error::Error;
 
 /// Runs the one policy of the one case under observation, also by `watch`, and the references beside it.
-pub(super) fn traced(
-    prepared: &[Prepared],
-    path: &Path,
-    watch: &mut impl Watch,
-) -> Result<Document, Error> {
+pub(super) fn traced(prepared: &[Prepared], path: &Path, watch: &mut impl Watch) -> Result<Document, Error> {
     let (one, judged) = only_run(prepared, "--trace")?;
     let fault = |source: io::Error| {
         if path.as_os_str() == "-" {

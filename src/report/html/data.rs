@@ -204,7 +204,9 @@ fn levels(signal: &Signal) -> Vec<Level> {
         ("up", signal.up.map(|rule| rule.threshold)),
         ("down", signal.down.map(|rule| rule.threshold)),
     ];
-    let levels = levels.into_iter().filter_map(|(kind, value)| Some((kind, value?)));
+    let levels = levels
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, value?)));
     levels
         .map(|(kind, value)| {
             let value = share(value);
@@ -217,7 +219,10 @@ fn levels(signal: &Signal) -> Vec<Level> {
         .collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share of a GPU in micros is far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of a GPU in micros is far below 2^53"
+)]
 fn share(micro: Micro) -> f64 {
     micro as f64 / ONE as f64
 }

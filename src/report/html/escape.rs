@@ -60,7 +60,10 @@ mod tests {
     fn foreign_text_stays_text() {
         for (foreign, safe) in [
             ("a100", "a100"),
-            ("<img src=x onerror=\"f('&')\">", "&lt;img src=x onerror=&quot;f(&#39;&amp;&#39;)&quot;&gt;"),
+            (
+                "<img src=x onerror=\"f('&')\">",
+                "&lt;img src=x onerror=&quot;f(&#39;&amp;&#39;)&quot;&gt;",
+            ),
             ("bell\u{7}", "bell\u{fffd}"),
         ] {
             assert_eq!(text(foreign), safe);

@@ -175,7 +175,8 @@ mod tests {
                 events.push(tick, 5, 5, &says(&["hold"]));
             }
         }
-        let (resizes, holds): (Vec<_>, Vec<_>) = events.as_slice().iter().partition(|event| event.is_resize());
+        let (resizes, holds): (Vec<_>, Vec<_>) =
+            events.as_slice().iter().partition(|event| event.is_resize());
         assert_eq!(resizes.len(), 400);
         assert!(holds.len() <= MOST_HOLDS && holds.len() > 1000, "{}", holds.len());
         let apart = |pair: &[Event]| pair[1].is_resize() || pair[1].tick - pair[0].tick >= events.gap();

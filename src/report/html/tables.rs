@@ -20,8 +20,12 @@ const ON_PAPER: u64 = 60;
 /// A number with commas between thousands.
 pub(super) fn grouped(value: f64, decimals: u8) -> String {
     let plain = decimal(value, decimals);
-    let (sign, digits) = plain.strip_prefix('-').map_or(("", plain.as_str()), |rest| ("−", rest));
-    let (whole, fraction) = digits.find('.').map_or((digits, ""), |point| digits.split_at(point));
+    let (sign, digits) = plain
+        .strip_prefix('-')
+        .map_or(("", plain.as_str()), |rest| ("−", rest));
+    let (whole, fraction) = digits
+        .find('.')
+        .map_or((digits, ""), |point| digits.split_at(point));
     let mut groups = String::with_capacity(digits.len() + 4);
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place) % 3 == 0 {
@@ -44,7 +48,9 @@ pub(super) fn tiles(rows: &[ResultRow]) -> String {
     };
     let figure = |key: &str, decimals: u8| Some(grouped(row.figures.get(key)?, decimals));
     let hours = row.figures.get("node_hours");
-    let best = rows.iter().find(|row| row.kind == Kind::Optimum && row.name == ZERO_MISS);
+    let best = rows
+        .iter()
+        .find(|row| row.kind == Kind::Optimum && row.name == ZERO_MISS);
     let best = best
         .and_then(|row| row.figures.get("node_hours"))
         .filter(|hours| *hours > 0.0);
@@ -130,7 +136,10 @@ pub(super) fn facts(input: &Input<'_>) -> String {
         Loop::Open => "open: the pool is the recorded one, the policy only says what it would ask for",
     };
     let facts = [
-        ("Demand", format!("{}, {}{scale}", summary.recording, summary.series)),
+        (
+            "Demand",
+            format!("{}, {}{scale}", summary.recording, summary.series),
+        ),
         ("Span", span),
         (
             "Pool",
@@ -139,9 +148,18 @@ pub(super) fn facts(input: &Input<'_>) -> String {
                 summary.min_nodes, summary.max_nodes, summary.gpus_per_node, summary.initial_nodes
             ),
         ),
-        ("Boot", format!("{} from request to first work", summary.boot_delay)),
+        (
+            "Boot",
+            format!("{} from request to first work", summary.boot_delay),
+        ),
         ("Price", price),
-        ("World", format!("{}, seed {}, {} faults", summary.world, summary.seed, summary.faults)),
+        (
+            "World",
+            format!(
+                "{}, seed {}, {} faults",
+                summary.world, summary.seed, summary.faults
+            ),
+        ),
         ("Loop", loop_.to_owned()),
     ];
     facts.iter().fold(String::new(), |mut html, (name, value)| {
@@ -225,7 +243,11 @@ pub(super) fn decisions(timeline: &Timeline<'_>) -> String {
         let _ = write!(html, "<p>… {more} more, which the charts show.</p>");
     }
     if listed > ON_PAPER {
-        let _ = write!(html, "<p class=\"paper\">On paper, the first {ON_PAPER} of {}.</p>", events.resizes());
+        let _ = write!(
+            html,
+            "<p class=\"paper\">On paper, the first {ON_PAPER} of {}.</p>",
+            events.resizes()
+        );
     }
     html
 }

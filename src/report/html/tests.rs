@@ -19,7 +19,9 @@ fn config() -> Config {
 
 /// Numbers that look drawn and are the same everywhere.
 fn noise(tick: i64) -> i64 {
-    let mixed = tick.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+    let mixed = tick
+        .wrapping_mul(0x5851_f42d_4c95_7f2d)
+        .wrapping_add(0x1405_7b7e_f767_814f);
     (mixed >> 33).rem_euclid(1000)
 }
 
@@ -93,7 +95,9 @@ fn page_of(document: &Document, timeline: &Timeline<'_>, stretches: &[Stretch]) 
 
 /// The numbers behind a page, as its script reads them.
 fn data_of(page: &str) -> serde_json::Value {
-    let (_, data) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let (_, data) = page
+        .split_once("<script type=\"application/json\" id=\"data\">")
+        .unwrap();
     serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
 }
 
@@ -112,11 +116,21 @@ fn summed(differences: &serde_json::Value) -> Vec<i64> {
 fn a_month_is_under_a_megabyte() {
     let config = config();
     let timeline = watched(&config, 178_560, Loop::Closed, busy);
-    assert!(timeline.events.resizes() > 1000, "{} are not busy", timeline.events.resizes());
+    assert!(
+        timeline.events.resizes() > 1000,
+        "{} are not busy",
+        timeline.events.resizes()
+    );
     let page = page_of(&rows(), &timeline, &[]);
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
-    assert!(page.contains("5580 points of 8m (32 ticks each)"), "it says how coarse it is");
-    assert!(page.contains("more, which the charts show"), "and what the table leaves out");
+    assert!(
+        page.contains("5580 points of 8m (32 ticks each)"),
+        "it says how coarse it is"
+    );
+    assert!(
+        page.contains("more, which the charts show"),
+        "and what the table leaves out"
+    );
 }
 
 #[test]
@@ -145,7 +159,11 @@ fn few_ticks_are_exact() {
     let demand: Vec<i64> = (0..500).map(|number| busy(number) / 1000).collect();
     assert_eq!(summed(&data["demand"]["mean"]), demand);
     assert_eq!((&data["ticks"], &data["per_bucket"]), (&500.into(), &1.into()));
-    assert_eq!(data["demand"]["max"], serde_json::json!([]), "the mean is all there is");
+    assert_eq!(
+        data["demand"]["max"],
+        serde_json::json!([]),
+        "the mean is all there is"
+    );
 }
 
 #[test]
@@ -153,14 +171,22 @@ fn every_resize_is_an_event_with_its_words() {
     let config = config();
     let timeline = watched(&config, 4000, Loop::Closed, busy);
     let (mut asked, mut found) = (3, 0);
-    for event in timeline.events.as_slice().iter().filter(|event| event.is_resize()) {
+    for event in timeline
+        .events
+        .as_slice()
+        .iter()
+        .filter(|event| event.is_resize())
+    {
         assert_eq!(event.from, asked, "resizes follow on each other");
         asked = event.to;
         found += 1;
         let sentences = timeline.events.sentences(event);
         let verb = if event.to > event.from { "grow" } else { "shrink" };
         assert!(sentences[0].starts_with(&format!("{verb} from {} to {} ", event.from, event.to)));
-        assert!(sentences.last().unwrap().starts_with("signal `gpu` "), "{sentences:?}");
+        assert!(
+            sentences.last().unwrap().starts_with("signal `gpu` "),
+            "{sentences:?}"
+        );
     }
     assert!(found > 10, "{found}");
     assert_eq!(timeline.asked.as_slice().last().map(|last| last.1), Some(asked));
@@ -172,10 +198,18 @@ fn an_open_loop_has_a_line_of_its_own() {
     let timeline = watched(&config, 4000, Loop::Open, |number| busy(number) / 8);
     let page = page_of(&rows(), &timeline, &[]);
     let data = data_of(&page);
-    assert_eq!(data["asked"], serde_json::json!([0, 3]), "the recorded pool never changed");
+    assert_eq!(
+        data["asked"],
+        serde_json::json!([0, 3]),
+        "the recorded pool never changed"
+    );
     let would = timeline.would.as_slice();
     assert!(would.len() > 3, "the policy would have changed it: {would:?}");
-    assert_eq!(timeline.events.resizes(), would.len() as u64, "its first wish is another size, too");
+    assert_eq!(
+        timeline.events.resizes(),
+        would.len() as u64,
+        "its first wish is another size, too"
+    );
     assert_eq!(data["would"].as_array().unwrap().len(), would.len() * 2);
     assert_eq!(data["is_open"], true);
     assert!(page.contains("against its history"));
@@ -202,7 +236,10 @@ fn stretches_from_outside_are_shaded_once() {
     assert_eq!(data["censored"], serde_json::json!([0, 2, 18, 20, 50, 10]));
     let unknown = data["unknown"].as_array().unwrap();
     assert_eq!(unknown.last(), Some(&1.into()), "{unknown:?}");
-    assert_eq!(data_of(&page_of(&rows(), &timeline, &[]))["censored"], serde_json::json!([]));
+    assert_eq!(
+        data_of(&page_of(&rows(), &timeline, &[]))["censored"],
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -222,7 +259,11 @@ fn foreign_names_stay_names() {
     assert!(!page.contains("<img"), "an element came in");
     assert!(!page.contains("<script>alert"), "a script came in");
     assert_eq!(page.matches("</script>").count(), 2, "the page's own two");
-    assert_eq!(page.matches("id=\"data\"").count(), 1, "what was put in is not a template");
+    assert_eq!(
+        page.matches("id=\"data\"").count(),
+        1,
+        "what was put in is not a template"
+    );
     let label = &data_of(&page)["levels"][0]["label"];
     assert!(label.as_str().unwrap().starts_with(evil), "{label}");
 }
@@ -246,10 +287,20 @@ fn the_page_asks_nobody_for_anything() {
     let config = config();
     let page = page_of(&rows(), &watched(&config, 100, Loop::Closed, busy), &[]);
     assert!(page.contains("default-src 'none'"));
-    for asks in ["src=\"", "@import", "url(http", "fetch(", "XMLHttpRequest", "href=\"http"] {
+    for asks in [
+        "src=\"",
+        "@import",
+        "url(http",
+        "fetch(",
+        "XMLHttpRequest",
+        "href=\"http",
+    ] {
         assert!(!page.contains(asks), "`{asks}` asks for something");
     }
-    assert!(!SCRIPT.contains("innerHTML"), "text from documents is only ever text");
+    assert!(
+        !SCRIPT.contains("innerHTML"),
+        "text from documents is only ever text"
+    );
     assert!(!SCRIPT.contains("</script") && !STYLE.contains("</style"));
 }
 

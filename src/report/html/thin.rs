@@ -241,7 +241,12 @@ mod tests {
             .map(|bucket| bucket.demand.mean())
             .collect();
         assert_eq!(means, [Some(5), Some(1), Some(3)]);
-        assert!(buckets.as_slice().iter().all(|bucket| bucket.busy.mean().is_none()));
+        assert!(
+            buckets
+                .as_slice()
+                .iter()
+                .all(|bucket| bucket.busy.mean().is_none())
+        );
     }
 
     #[test]
