@@ -588,12 +588,12 @@
     goTo(clamp((cursor ?? Math.floor((view.from + view.to) / 2)) + direction * by, 0, data.ticks - 1));
   };
   const everything = () => show(0, data.ticks);
-  const close = () => { cursor = null; brush = null; drawCursor(); };
+  const close = () => { [cursor, brush, held] = [null, null, null]; drawCursor(); };
   const keys = {
     "+": () => zoom(0.5, cursor ?? undefined), "=": () => zoom(0.5, cursor ?? undefined), "-": () => zoom(2), 0: everything,
     ArrowLeft: () => pan(-0.2), ArrowRight: () => pan(0.2), ",": () => moveCursor(-1), ".": () => moveCursor(1),
     Home: () => show(0, view.to - view.from), End: () => show(data.ticks - (view.to - view.from), data.ticks),
-    "[": () => step(-1), "]": () => step(1), Escape: close,
+    "[": () => step(-1), "]": () => step(1),
   };
   const buttons = { in: keys["+"], out: keys["-"], all: everything, previous: keys["["], next: keys["]"] };
 
@@ -636,7 +636,9 @@
       else if (held && !held.pans) { cursor = pointed(event); drawCursor(); say(); }
       [brush, held] = [null, null];
     });
-    plot.addEventListener("pointercancel", () => { held = null; close(); });
+    plot.addEventListener("pointercancel", close);
+    // Also for a read-out that the pointer opened.
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
     plot.addEventListener("pointerleave", () => { if (!held && document.activeElement !== plot) close(); });
     plot.addEventListener("dblclick", everything);
     plot.addEventListener("wheel", (event) => {

@@ -26,7 +26,7 @@ fn noise(tick: i64) -> i64 {
 }
 
 /// Ticks whose decisions come from the engine, while the pool does something else: all that the page can meet.
-fn watched<'a>(config: &'a Config, ticks: i64, run: Loop, demand: impl Fn(i64) -> i64) -> Timeline<'a> {
+fn watched(config: &Config, ticks: i64, run: Loop, demand: impl Fn(i64) -> i64) -> Timeline<'_> {
     let mut timeline = Timeline::new(config, 8, run);
     let (mut windows, mut memory) = (Windows::new(config), Memory::default());
     let mut asked = 3;
