@@ -523,6 +523,9 @@ fn it_fits_a_phone_and_moves_for_nobody_who_minds() {
          return left >= 0 && right <= 360 && bottom <= 740",
     );
     assert_eq!(tip, true, "the read-out is on the screen");
+    let (x, y) = page.place(0.2, "#range");
+    page.browser.drag((x, y), (x, y), Held::Nothing);
+    page.browser.wait_for("document.getElementById('tip').hidden");
     let motion = |preference: &str| {
         page.browser.devtools(
             "Emulation.setEmulatedMedia",

@@ -640,6 +640,8 @@
     // Also for a read-out that the pointer opened.
     document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
     plot.addEventListener("pointerleave", () => { if (!held && document.activeElement !== plot) close(); });
+    // A phone has no Escape: a touch beside the charts closes what stands over them.
+    document.addEventListener("pointerdown", (event) => { if (!event.target.closest("#plot, #tools")) close(); });
     plot.addEventListener("dblclick", everything);
     plot.addEventListener("wheel", (event) => {
       const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
