@@ -83,9 +83,7 @@ impl Format {
             None => Err(ReadError::whole(Cause::Empty)),
             Some(b'<') => Err(ReadError::whole(Cause::WebPage { found: shown(first) })),
             Some(b'{') => braces(content).ok_or_else(unknown),
-            Some(_) => table(content)
-                .or_else(|| exposition(content))
-                .ok_or_else(unknown),
+            Some(_) => table(content).or_else(|| exposition(content)).ok_or_else(unknown),
         }
     }
 }
