@@ -1,0 +1,126 @@
+//! The generated recordings against the code that makes them, and all recordings against what a checkout may weigh.
+//!
+//! Only the unpacked text is compared: another release of a packer may pack it otherwise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, a fault of a fixture may end it at once"
+)]
+
+mod generator;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// The most that the recordings may weigh together, in bytes: everyone who clones the repository carries them.
+const MOST_BYTES: u64 = 15_000_000;
+
+#[test]
+fn generated_recordings_are_what_their_generator_writes() {
+    let mut changed = Vec::new();
+    for generated in &generator::ALL {
+        let text = (generated.text)();
+        let path = generator::recordings().join(generated.file);
+        if std::env::var_os("UPDATE_RECORDINGS").is_some()
+            && generator::unpacked(generated.file).as_ref() != Ok(&text)
+        {
+            fs::write(&path, generator::packed(generated.packing, &text).unwrap()).unwrap();
+        }
+        match generator::unpacked(generated.file) {
+            Ok(saved) if saved == text => {}
+            Ok(saved) => changed.push(format!("{}: {}", generated.file, first_difference(&saved, &text))),
+            Err(error) => changed.push(error),
+        }
+    }
+    assert!(
+        changed.is_empty(),
+        "recordings are not what the generator writes:\n{}\nif that was meant, run\n  UPDATE_RECORDINGS=1 cargo test \
+         --profile ci --test recordings_generated\nand then look at the scorecards of their scenarios",
+        changed.join("\n")
+    );
+}
+
+/// Where two texts part, in words.
+fn first_difference(saved: &str, found: &str) -> String {
+    let differing = saved.lines().zip(found.lines()).position(|(old, new)| old != new);
+    match differing {
+        None => format!(
+            "{} lines saved, {} generated",
+            saved.lines().count(),
+            found.lines().count()
+        ),
+        Some(line) => {
+            let (old, new) = (saved.lines().nth(line).unwrap(), found.lines().nth(line).unwrap());
+            let byte = old
+                .bytes()
+                .zip(new.bytes())
+                .take_while(|(old, new)| old == new)
+                .count();
+            format!("line {}, byte {}", line + 1, byte + 1)
+        }
+    }
+}
+
+/// What a strict reader asks of an export, checked by another road than the one that wrote it: each line is JSON, no
+/// series comes twice, times rise, and each value is a number or the null of a stale marker.
+#[test]
+fn generated_exports_are_sound() {
+    for generated in generator::ALL
+        .iter()
+        .filter(|generated| generated.file.ends_with(".jsonl.zst"))
+    {
+        let mut seen = BTreeSet::new();
+        let (mut samples, mut markers) = (0, 0);
+        for line in generator::unpacked(generated.file).unwrap().lines() {
+            let series: serde_json::Value = serde_json::from_str(line).unwrap();
+            let labels = series["metric"].as_object().unwrap();
+            let identity: Vec<String> = labels
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            assert!(labels.values().all(serde_json::Value::is_string), "{identity:?}");
+            let times: Vec<i64> = series["timestamps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|time| time.as_i64().unwrap())
+                .collect();
+            assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{identity:?}");
+            let values = series["values"].as_array().unwrap();
+            assert_eq!(values.len(), times.len(), "{identity:?}");
+            assert!(
+                values.iter().all(|value| value.is_null() || value.is_number()),
+                "{identity:?}"
+            );
+            markers += values.iter().filter(|value| value.is_null()).count();
+            samples += values.len();
+            assert!(seen.insert(identity), "a series comes twice: {line:.200}");
+        }
+        assert!(
+            samples > 100_000 && markers > 0,
+            "{}: {samples} samples, {markers} markers",
+            generated.file
+        );
+    }
+}
+
+#[test]
+fn recordings_stay_small() {
+    let mut sizes: Vec<(u64, String)> = fs::read_dir(generator::recordings())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            (
+                entry.metadata().unwrap().len(),
+                entry.file_name().to_string_lossy().into_owned(),
+            )
+        })
+        .collect();
+    sizes.sort();
+    let total: u64 = sizes.iter().map(|(size, _)| size).sum();
+    assert!(
+        total <= MOST_BYTES,
+        "{total} bytes of recordings, more than {MOST_BYTES}: {sizes:?}"
+    );
+}
