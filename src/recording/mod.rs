@@ -25,6 +25,7 @@ mod packed;
 mod parquet;
 mod query_json;
 mod read_error;
+pub mod schema;
 mod text;
 mod time;
 mod tsdb_dump;

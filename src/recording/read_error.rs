@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::format::{Format, TimeUnit};
+use super::format::TimeUnit;
 use super::metrics::{MAX_SAMPLES, MAX_SERIES};
 
 /// Why a recording of metrics was refused: "line 3, column 17: cause; remedy".

@@ -8,6 +8,7 @@
 //!   comes to.
 //! - [`closed_loop`], [`pods`]: the policy engine in the fluid world and in a world of pods that do not move,
 //!   with [`boot`] delays and [`fault`]s.
+//! - [`history`]: a recording of metrics as a policy would have met it.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
@@ -16,6 +17,7 @@ pub mod boot;
 pub mod closed_loop;
 pub mod fault;
 pub mod fluid;
+pub mod history;
 pub mod hpa;
 pub mod optimum;
 pub mod peers;
