@@ -12,15 +12,15 @@ mod fleet;
 mod steps;
 mod tracks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{Query, QuerySource};
 use crate::devices::{Identity, LabelMapping, memory_mib, power_limit_watts};
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis, ONE, SignalSource};
 use crate::policy::dcgm::DcgmMetric;
-use crate::policy::sample::{Channel, DeviceId, POOL};
-use crate::policy::windows::Health;
+use crate::policy::sample::{Channel, DeviceId, POOL, Sample};
+use crate::policy::windows::{Device, Health};
 use crate::recording::{Labels, Metrics, Series, schema};
 
 pub use demand::{Derived, Stretch};
@@ -212,20 +212,35 @@ impl<'a> History<'a> {
         self.ready.as_ref()?.count_at(at_ms)
     }
 
-    pub(super) fn tracks_mut(&mut self) -> &mut [Track<'a>] {
-        &mut self.tracks
+    /// Hands out the readings after those of the last call, up to and including `now_ms`.
+    pub(super) fn read_until(&mut self, now_ms: Millis, mut take: impl FnMut(Sample)) {
+        for track in &mut self.tracks {
+            track.read_until(now_ms, &mut take);
+        }
     }
 
-    pub(super) fn tracks(&self) -> &[Track<'a>] {
-        &self.tracks
+    /// The devices expected at `now_ms`, ordered by id, if they changed since the last call.
+    pub(super) fn devices_changed(&mut self, now_ms: Millis) -> Option<&[Device]> {
+        self.fleet.changed(now_ms)
     }
 
-    pub(super) fn fleet_mut(&mut self) -> &mut Fleet {
-        &mut self.fleet
+    /// The devices expected at the last call of [`History::devices_changed`].
+    pub(super) fn expected(&self) -> &[Device] {
+        self.fleet.current()
     }
 
-    pub(super) fn fleet(&self) -> &Fleet {
-        &self.fleet
+    /// Nodes that have a device at the last call of [`History::devices_changed`].
+    pub(super) fn nodes_present(&self) -> u32 {
+        self.fleet.nodes_present()
+    }
+
+    /// Devices that a pod had at their last reading.
+    pub(super) fn with_pods(&self) -> BTreeSet<DeviceId> {
+        let loads = self.tracks.iter().filter(|track| track.channel == Channel::Load);
+        loads
+            .filter(|track| track.has_pod())
+            .map(|track| track.device)
+            .collect()
     }
 
     /// Whether any series ever named a pod, so that a device without one can be taken for free.
@@ -351,7 +366,7 @@ impl<'a> Sorter<'a, '_> {
                 });
             }
         }
-        let split: std::collections::BTreeSet<Identity> = readings
+        let split: BTreeSet<Identity> = readings
             .iter()
             .filter(|reading| reading.identity.is_instance())
             .map(|reading| reading.identity.gpu())

@@ -13,14 +13,10 @@ use std::collections::BTreeMap;
 use crate::policy::config::{Config, Micro, Millis, ONE, SignalSource};
 use crate::policy::sample::{Channel, DeviceId, POOL, Sample};
 use crate::policy::windows::{Device, Health};
+use crate::policy::{READS_ZERO, WORKING_POWER};
 use crate::recording::{Demand, MAX_DEMAND};
 
 use super::{History, HistoryError};
-
-/// Utilization below which a device reads zero, and the share of its power limit above which that is a lie: as the
-/// engine has them.
-const READS_ZERO: Micro = 10_000;
-const WORKING_POWER: Micro = 330_000;
 
 /// A stretch of time, unix milliseconds, the end exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +143,7 @@ impl History<'_> {
                 .map(|signal| signal.source);
             matches!(source, Some(SignalSource::Device(_)))
         };
-        let load = self
-            .tracks()
-            .iter()
-            .filter(|track| track.channel == Channel::Load);
+        let load = self.tracks.iter().filter(|track| track.channel == Channel::Load);
         let signal = load
             .map(|track| track.signal)
             .filter(|&signal| devices(signal))
@@ -180,13 +173,11 @@ impl History<'_> {
         while now_ms <= end_ms {
             // The first point stands before the first sample and takes what its interval brings.
             let until_ms = if now_ms < start_ms { start_ms } else { now_ms };
-            for track in &mut self.tracks {
-                track.read_until(until_ms, |sample| {
-                    last.entry(sample.device).or_default().take(&sample, hold_ms);
-                });
-            }
-            self.fleet.changed(until_ms);
-            let sums = Instant::of(self.fleet.current(), &last, pinned_at, until_ms);
+            self.read_until(until_ms, |sample| {
+                last.entry(sample.device).or_default().take(&sample, hold_ms);
+            });
+            self.devices_changed(until_ms);
+            let sums = Instant::of(self.expected(), &last, pinned_at, until_ms);
             before = sums.demand().unwrap_or(before);
             values.push(before);
             censored.note(now_ms, step_ms, sums.pinned);
