@@ -105,6 +105,36 @@ fn generated_exports_are_sound() {
     }
 }
 
+/// What the scenario `dcgm-week` is about, read off the file: the GPUs that are silent over the weekend were busy when
+/// they were last seen and are busy when they are seen again, under the same pod.
+#[test]
+fn the_silent_weekend_is_a_busy_one() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut silent = 0;
+    for line in generator::unpacked("dcgm_week.jsonl.zst").unwrap().lines() {
+        let series: serde_json::Value = serde_json::from_str(line).unwrap();
+        let of_batch = series["metric"]["pod"]
+            .as_str()
+            .is_some_and(|pod| pod.starts_with("finetune"));
+        if !of_batch || series["metric"]["__name__"] != "DCGM_FI_DEV_GPU_UTIL" {
+            continue;
+        }
+        let times = series["timestamps"].as_array().unwrap();
+        let gap = times
+            .windows(2)
+            .position(|pair| pair[1].as_i64().unwrap() - pair[0].as_i64().unwrap() > 2 * DAY_MS)
+            .unwrap();
+        let value = |index: usize| series["values"][index].as_u64();
+        assert_eq!(value(gap), None, "a failed scrape leaves a marker");
+        assert!(
+            value(gap - 1) >= Some(82) && value(gap + 1) >= Some(82),
+            "{line:.300}"
+        );
+        silent += 1;
+    }
+    assert_eq!(silent, 4);
+}
+
 #[test]
 fn recordings_stay_small() {
     let mut sizes: Vec<(u64, String)> = fs::read_dir(generator::recordings())
