@@ -10,7 +10,7 @@ use super::load::{MINUTE, Noise, SECOND};
 /// Time between two scrapes: dcgm-exporter's own collect interval.
 pub(super) const SCRAPE_MS: i64 = 30 * SECOND;
 
-/// The GPU of the size Standard_NC96ads_A100_v4.
+/// The GPU of the size `Standard_NC96ads_A100_v4`.
 const MODEL: &str = "NVIDIA A100 80GB PCIe";
 const DRIVER: &str = "560.35.03";
 

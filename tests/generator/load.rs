@@ -50,7 +50,7 @@ impl Noise {
 
     /// From −`spread` to `spread`, more often near zero.
     pub(super) fn around_zero(&mut self, spread: i64) -> i64 {
-        (self.within(-spread, spread) + self.within(-spread, spread)) / 2
+        i64::midpoint(self.within(-spread, spread), self.within(-spread, spread))
     }
 
     /// Whether something happens that happens `percent` of the time.
