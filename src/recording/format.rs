@@ -123,6 +123,10 @@ fn csv_head(first: &[u8]) -> Option<Format> {
         .map(|cell| cell.trim().trim_matches('"').to_ascii_lowercase());
     let names: Vec<String> = columns.by_ref().collect();
     let time = |name: &String| {
+        // The first line of an exposition may have a label such as `time_zone="…"`.
+        if name.contains('=') {
+            return false;
+        }
         let bare = name.split(['(', '_', ' ']).next().unwrap_or_default();
         matches!(bare, "time" | "timestamp" | "ts" | "date" | "datetime")
     };
@@ -134,6 +138,9 @@ fn csv_head(first: &[u8]) -> Option<Format> {
 }
 
 /// OpenMetrics and Prometheus text differ in the unit of their timestamps.
+///
+/// Text that is an exposition but has no timestamp, or a value that is none, is called Prometheus text: its reader
+/// can say what is wrong, and where.
 fn exposition(content: &[u8]) -> Option<Format> {
     let mut lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let comment = content.starts_with(b"# ");
@@ -143,22 +150,40 @@ fn exposition(content: &[u8]) -> Option<Format> {
     let Some(sample) = sample else {
         return comment.then_some(Format::OpenMetrics);
     };
-    // An exemplar may follow after ` # `.
     let text = String::from_utf8_lossy(sample);
-    let text = text.split(" # ").next().unwrap_or_default();
-    let mut words = text.rsplit(' ');
-    let (last, before) = (words.next()?, words.next()?);
-    let number = |word: &str| word.parse::<f64>().is_ok();
-    if !number(last) {
-        return None;
+    let (labels, numbers) = after_series(&text);
+    let numbers: Vec<&str> = numbers.split_ascii_whitespace().collect();
+    let number = |word: &&str| word.parse::<f64>().is_ok();
+    match numbers.as_slice() {
+        [value, timestamp, ..] if number(value) && number(timestamp) => {
+            let milliseconds = timestamp.len() >= 12 && !timestamp.contains(['.', 'e']);
+            Some(if milliseconds {
+                Format::Prometheus
+            } else {
+                Format::OpenMetrics
+            })
+        }
+        [value, ..] if number(value) || comment || labels => Some(Format::Prometheus),
+        _ => None,
     }
-    let timed = number(before) && !before.ends_with('}');
-    let milliseconds = timed && last.len() >= 12 && !last.contains(['.', 'e']);
-    Some(if milliseconds || !timed {
-        Format::Prometheus
-    } else {
-        Format::OpenMetrics
-    })
+}
+
+/// Whether a line has labels, and what follows its series.
+fn after_series(line: &str) -> (bool, &str) {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = line.find(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        c == '}' && !quoted
+    });
+    match end {
+        Some(brace) => (true, &line[brace + 1..]),
+        None => (false, line.split_once([' ', '\t']).map_or("", |(_, rest)| rest)),
+    }
 }
 
 impl std::str::FromStr for Format {

@@ -133,6 +133,11 @@ impl Series {
         }
     }
 
+    fn not_finite(&self) -> u64 {
+        let values = self.blocks.iter().flat_map(|block| &block.values);
+        values.map(|value| u64::from(!value.is_finite())).sum()
+    }
+
     /// The time of the first and of the last sample.
     #[must_use]
     pub fn span_ms(&self) -> Option<(i64, i64)> {
@@ -191,6 +196,65 @@ impl Metrics {
         let start = self.series.partition_point(|series| series.labels.name() < name);
         let end = self.series.partition_point(|series| series.labels.name() <= name);
         &self.series[start..end]
+    }
+
+    /// Several recordings as one. A series that is in more than one of them is joined, as if its samples had stood
+    /// in one file.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::NoSamples`] of nothing, [`Cause::TooManySeries`] and [`Cause::TooManySamples`] of too much.
+    pub fn merged(parts: Vec<Self>) -> Result<Self, Cause> {
+        let mut series: Vec<Series> = Vec::new();
+        let mut tally = Tally::default();
+        for part in parts {
+            series.extend(part.series);
+            tally.add(&part.tally);
+        }
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut merged: Vec<Series> = Vec::with_capacity(series.len());
+        for group in series.chunk_by(|a, b| a.labels == b.labels) {
+            if let [only] = group {
+                merged.push(only.clone());
+                continue;
+            }
+            let mut builder = MetricsBuilder::new();
+            for series in group {
+                let id = builder.series(series.labels.clone())?;
+                for (at_ms, value) in series.samples() {
+                    builder.push(id, at_ms, value, 0)?;
+                }
+            }
+            let joined = builder.finish()?;
+            tally.samples -= group.iter().map(|series| series.len() as u64).sum::<u64>();
+            tally.not_finite -= group.iter().map(Series::not_finite).sum::<u64>();
+            tally.add(&joined.tally);
+            merged.extend(joined.series);
+        }
+        match (
+            merged.is_empty(),
+            merged.len() > MAX_SERIES,
+            tally.samples > MAX_SAMPLES,
+        ) {
+            (true, ..) => Err(Cause::NoSamples),
+            (_, true, _) => Err(Cause::TooManySeries),
+            (.., true) => Err(Cause::TooManySamples),
+            _ => Ok(Self {
+                series: merged,
+                tally,
+            }),
+        }
+    }
+
+    /// Its one series under other labels; `None` if it has several.
+    #[must_use]
+    pub fn relabelled(self, labels: Labels) -> Option<Self> {
+        let Self { series, tally } = self;
+        let [only] = <[Series; 1]>::try_from(series).ok()?;
+        Some(Self {
+            series: vec![Series { labels, ..only }],
+            tally,
+        })
     }
 
     /// What was seen while it was read.
@@ -360,11 +424,7 @@ impl MetricsBuilder {
         if finished.is_empty() {
             return Err(Cause::NoSamples);
         }
-        let values = finished
-            .iter()
-            .flat_map(|series| &series.blocks)
-            .flat_map(|block| &block.values);
-        tally.not_finite = values.map(|value| u64::from(!value.is_finite())).sum();
+        tally.not_finite = finished.iter().map(Series::not_finite).sum();
         Ok(Metrics {
             series: finished,
             tally,
@@ -373,6 +433,21 @@ impl MetricsBuilder {
 }
 
 impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.not_finite += other.not_finite;
+        for (own, other) in [
+            (&mut self.duplicates, other.duplicates),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.late, other.late),
+        ] {
+            if own.count == 0 {
+                own.first_line = other.first_line;
+            }
+            own.count += other.count;
+        }
+    }
+
     /// A second sample of one series and time: a pure function of the two, so that it does not matter which came
     /// first. A number wins over NaN, the larger over the smaller.
     fn meet(&mut self, kept: &mut f64, other: f64, line: u64) {
@@ -541,6 +616,30 @@ mod tests {
     #[test]
     fn nothing_is_an_error_of_its_own() {
         assert_eq!(MetricsBuilder::new().finish().unwrap_err(), Cause::NoSamples);
+    }
+
+    #[test]
+    fn recordings_are_merged_and_a_series_in_both_is_joined() {
+        let first = build(&[(0, T0, 1.0), (0, T0 + 15_000, 2.0), (1, T0, 5.0)]);
+        let second = build(&[(0, T0 + 15_000, 2.0), (0, T0 + 30_000, 3.0), (2, T0, f64::NAN)]);
+        let merged = Metrics::merged(vec![first, second]).unwrap();
+        let samples: Vec<_> = merged.series()[0].samples().collect();
+        assert_eq!(samples, [(T0, 1.0), (T0 + 15_000, 2.0), (T0 + 30_000, 3.0)]);
+        assert_eq!(merged.series().len(), 3);
+        let tally = merged.tally();
+        assert_eq!(
+            (tally.samples, tally.not_finite, tally.duplicates.count),
+            (5, 1, 1)
+        );
+        assert_eq!(Metrics::merged(Vec::new()).unwrap_err(), Cause::NoSamples);
+    }
+
+    #[test]
+    fn only_a_single_series_is_relabelled() {
+        let signal = Labels::new("gpuscale_signal", [("signal", "queue")]).unwrap();
+        let one = build(&[(0, T0, 1.0)]).relabelled(signal.clone()).unwrap();
+        assert_eq!(one.of("gpuscale_signal").len(), 1);
+        assert!(build(&[(0, T0, 1.0), (1, T0, 1.0)]).relabelled(signal).is_none());
     }
 
     #[test]

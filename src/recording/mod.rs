@@ -19,6 +19,7 @@ mod demand_csv;
 mod error;
 mod format;
 mod labels;
+mod lines;
 mod metrics;
 mod packed;
 #[cfg(feature = "parquet")]

@@ -101,6 +101,12 @@ pub enum Cause {
         /// What was there.
         found: String,
     },
+    /// Something was expected where the line ends.
+    #[error("expected {expected}, but the line ends")]
+    LineEnds {
+        /// What was expected.
+        expected: &'static str,
+    },
     /// A label that occurs twice in one series.
     #[error("label `{label}` occurs twice")]
     DuplicateLabel {
@@ -224,7 +230,7 @@ impl Cause {
             Self::WebPage { .. } => "fetch it from the Prometheus API itself, with its credentials",
             Self::NotText => "save it as UTF-8, or name its format with `--recording-format`",
             Self::LineTooLong { .. } => "is it one of the known formats? name it with `--recording-format`",
-            Self::Syntax { .. } | Self::Json { .. } | Self::FieldCount { .. } => {
+            Self::Syntax { .. } | Self::LineEnds { .. } | Self::Json { .. } | Self::FieldCount { .. } => {
                 "correct the line, or fetch the recording again if it was cut short"
             }
             Self::DuplicateLabel { .. } => "keep one of them",
