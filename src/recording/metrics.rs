@@ -213,23 +213,16 @@ impl Metrics {
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         let mut merged: Vec<Series> = Vec::with_capacity(series.len());
-        for group in series.chunk_by(|a, b| a.labels == b.labels) {
-            if let [only] = group {
-                merged.push(only.clone());
+        let mut rest = series.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let same = |other: &Series| other.labels == first.labels;
+            let mut group: Vec<Series> = std::iter::from_fn(|| rest.next_if(same)).collect();
+            if group.is_empty() {
+                merged.push(first);
                 continue;
             }
-            let mut builder = MetricsBuilder::new();
-            for series in group {
-                let id = builder.series(series.labels.clone())?;
-                for (at_ms, value) in series.samples() {
-                    builder.push(id, at_ms, value, 0)?;
-                }
-            }
-            let joined = builder.finish()?;
-            tally.samples -= group.iter().map(|series| series.len() as u64).sum::<u64>();
-            tally.not_finite -= group.iter().map(Series::not_finite).sum::<u64>();
-            tally.add(&joined.tally);
-            merged.extend(joined.series);
+            group.push(first);
+            merged.extend(Self::joined(&group, &mut tally)?);
         }
         match (
             merged.is_empty(),
@@ -244,6 +237,25 @@ impl Metrics {
                 tally,
             }),
         }
+    }
+
+    /// Series with the same labels as one.
+    fn joined(group: &[Series], tally: &mut Tally) -> Result<Vec<Series>, Cause> {
+        let mut builder = MetricsBuilder::new();
+        for series in group {
+            let id = builder.series(series.labels.clone())?;
+            for (at_ms, value) in series.samples() {
+                builder.push(id, at_ms, value, 0)?;
+            }
+        }
+        let joined = builder.finish()?;
+        // That one file goes on where another ended is no disorder.
+        let late = tally.late;
+        tally.samples -= group.iter().map(|series| series.len() as u64).sum::<u64>();
+        tally.not_finite -= group.iter().map(Series::not_finite).sum::<u64>();
+        tally.add(&joined.tally);
+        tally.late = late;
+        Ok(joined.series)
     }
 
     /// Its one series under other labels; `None` if it has several.

@@ -32,6 +32,12 @@ pub const NODE_LABEL: &str = "node";
 /// Price of a node in US dollars per hour.
 pub const NODE_PRICE: &str = "gpuscale_node_price_usd_per_hour";
 
+/// Pods that wait for GPUs of this pool and ask for as many as label [`GPUS_LABEL`] says.
+pub const PODS_WAITING: &str = "gpuscale_pods_waiting";
+
+/// Label of [`PODS_WAITING`]: GPUs that each of them asks for.
+pub const GPUS_LABEL: &str = "gpus";
+
 /// Value of the policy's PromQL signal in label [`SIGNAL_LABEL`], in the unit that the policy states.
 pub const SIGNAL: &str = "gpuscale_signal";
 

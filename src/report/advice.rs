@@ -211,7 +211,7 @@ impl Said {
         )];
         let unknown: Vec<String> = largest(&self.qualities)
             .into_iter()
-            .filter(|(word, _)| *word != "Good")
+            .filter(|(word, percent)| *word != "Good" && *percent > 0.0)
             .map(|(word, percent)| format!("{word} {percent} %"))
             .collect();
         sentences.push(if unknown.is_empty() {
@@ -232,6 +232,7 @@ impl Said {
         let reasons: Vec<String> = largest(&self.reasons)
             .into_iter()
             .take(5)
+            .filter(|(_, percent)| *percent > 0.0)
             .map(|(word, percent)| format!("{word} {percent} %"))
             .collect();
         sentences.push(format!("what had the last word: {}", reasons.join(", ")));

@@ -19,6 +19,7 @@ use crate::devices::{Identity, LabelMapping, memory_mib, power_limit_watts};
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis, ONE, SignalSource};
 use crate::policy::dcgm::DcgmMetric;
+use crate::policy::observation::{Placement, PodRequest};
 use crate::policy::sample::{Channel, DeviceId, POOL, Sample};
 use crate::policy::windows::{Device, Health};
 use crate::recording::{Labels, Metrics, Series, schema};
@@ -97,6 +98,8 @@ pub struct History<'a> {
     requested: Option<Steps>,
     ready: Option<Steps>,
     price: Option<Steps>,
+    /// Pods that wait, by the GPUs that each asks for; empty if the recording has none.
+    waiting: Vec<(u32, Steps)>,
     inventory: Inventory,
     gpus_per_node: u32,
     pods: bool,
@@ -128,7 +131,11 @@ impl<'a> History<'a> {
         let devices = sorter.devices(&readings, &inventory);
         let ids: BTreeMap<&Identity, DeviceId> = devices.keys().zip((0..).map(DeviceId)).collect();
         let mut tracks = sorter.signals(config, queries, &readings, &ids, &devices)?;
-        if tracks.is_empty() {
+        let pods_read = queries
+            .iter()
+            .any(|query| query.source == QuerySource::GpuRequests)
+            && !metrics.of(schema::PODS_WAITING).is_empty();
+        if tracks.is_empty() && !pods_read {
             return Err(nothing_read(metrics, queries));
         }
         tracks.extend(sorter.channels(&ids));
@@ -141,6 +148,7 @@ impl<'a> History<'a> {
             requested: one_of(metrics, schema::NODES_REQUESTED)?,
             ready: one_of(metrics, schema::NODES_READY)?,
             price: one_of(metrics, schema::NODE_PRICE)?,
+            waiting: waiting(metrics),
             inventory: if recorded {
                 Inventory::Recorded
             } else {
@@ -212,6 +220,25 @@ impl<'a> History<'a> {
         self.ready.as_ref()?.count_at(at_ms)
     }
 
+    /// The pods that wait at a time; `None` if the recording does not have them.
+    pub(super) fn waiting_at(&self, at_ms: Millis) -> Option<Vec<PodRequest>> {
+        /// More pods than any pool places in one step.
+        const MOST: u32 = 10_000;
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let mut pods = Vec::new();
+        for (gpus, steps) in &self.waiting {
+            let count = steps.count_at(at_ms).unwrap_or(0).min(MOST);
+            let pod = PodRequest {
+                gpus: *gpus,
+                placement: Placement::AnyNode,
+            };
+            pods.extend((0..count).map(|_| pod));
+        }
+        Some(pods)
+    }
+
     /// Hands out the readings after those of the last call, up to and including `now_ms`.
     pub(super) fn read_until(&mut self, now_ms: Millis, mut take: impl FnMut(Sample)) {
         for track in &mut self.tracks {
@@ -268,6 +295,17 @@ fn info(metrics: &Metrics) -> Result<Option<u32>, HistoryError> {
     Ok(gpus)
 }
 
+/// Pods that wait over time, by the GPUs that each asks for.
+fn waiting(metrics: &Metrics) -> Vec<(u32, Steps)> {
+    let series = metrics.of(schema::PODS_WAITING).iter();
+    series
+        .filter_map(|series| {
+            let gpus = series.labels().get(schema::GPUS_LABEL)?.parse().ok()?;
+            Some((gpus, Steps::of(series)))
+        })
+        .collect()
+}
+
 /// The one series of a metric.
 fn one_of(metrics: &Metrics, name: &str) -> Result<Option<Steps>, HistoryError> {
     one(metrics.of(name).iter().collect(), name).map(|series| series.map(Steps::of))
@@ -314,7 +352,7 @@ fn nothing_read(metrics: &Metrics, queries: &[Query]) -> HistoryError {
                 query.signal
             )
         }
-        QuerySource::GpuRequests => "waiting pods, which are not recorded".to_owned(),
+        QuerySource::GpuRequests => schema::PODS_WAITING.to_owned(),
     });
     let mut names: Vec<String> = metrics
         .series()

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis, ONE, SignalSource, Workload};
 use crate::policy::evaluation::{Evaluation, Quality};
-use crate::policy::observation::{Booting, Condition, NodeView, Nodes, Observation, Protection};
+use crate::policy::observation::{
+    Booting, Condition, NodeView, Nodes, Observation, PodRequest, Protection, Waiting,
+};
 use crate::policy::sample::NodeId;
 use crate::policy::windows::Health;
 
@@ -121,6 +123,7 @@ struct Pool {
     ready: u32,
     booting: Vec<Booting>,
     views: Vec<NodeView>,
+    waiting: Option<Vec<PodRequest>>,
 }
 
 impl Pool {
@@ -180,6 +183,7 @@ pub fn open_loop(
         ready: 0,
         booting: Vec::new(),
         views: Vec::new(),
+        waiting: None,
     };
     let mut driver = Driver::new(config);
     let (mut samples, mut way) = (Vec::new(), 0);
@@ -236,6 +240,7 @@ fn see(pool: &mut Pool, history: &History<'_>, config: &Config, declared: &Decla
     // Nodes that are there and were not asked for are on their way out, and no supply.
     pool.ready = ready.or(requested).unwrap_or(shown).min(pool.asked);
     pool.boots(now_ms);
+    pool.waiting = history.waiting_at(now_ms);
     if config.workload == Workload::Exclusive {
         pool.views = views(history);
     }
@@ -255,6 +260,7 @@ fn observation<'p>(
         schedulable: pool.ready,
         booting: &pool.booting,
         gpus_per_node: declared.gpus_per_node,
+        waiting: pool.waiting.as_deref().map_or(Waiting::Unseen, Waiting::Pods),
         free_gpus: exclusive.then(|| pool.views.iter().map(|view| view.free_gpus).sum()),
         nodes: if exclusive {
             Nodes::Named(&pool.views)
@@ -301,3 +307,6 @@ fn busy(evaluation: &Evaluation, config: &Config) -> Micro {
         .and_then(|index| evaluation.signals().get(index))
         .map_or(0, |signal| signal.demand_low)
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,6 +208,7 @@ impl Wanted {
 
     /// A closed loop over the demand behind recorded utilization.
     fn derived(mut self, args: &Simulate, metrics: &Metrics, path: &Path) -> Result<Ready, Error> {
+        self.name = self.name.take().or_else(|| Some(self.recording()));
         let unseen = self.policies_unseen(args)?;
         let Some(first) = unseen.first() else {
             return Err(Error::Usage("there is no policy to judge".to_owned()));
