@@ -28,6 +28,10 @@ pub const MAX_SERIES: usize = 200_000;
 /// The most samples of a recording (2 GiB of values): a month of 1,500 devices at 15 seconds.
 pub const MAX_SAMPLES: u64 = 1 << 28;
 
+/// The most bytes that names and labels of all series may take (2.5 KiB for each of [`MAX_SERIES`]): a small packed
+/// file can unpack to long labels, and they are not samples.
+const MAX_LABEL_BYTES: usize = 512 << 20;
+
 /// A series of a [`MetricsBuilder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SeriesId(u32);
@@ -320,6 +324,7 @@ pub struct MetricsBuilder {
     series: Vec<Growing>,
     by_labels: HashMap<Labels, SeriesId>,
     offsets: HashSet<Arc<[u32]>>,
+    label_bytes: usize,
     tally: Tally,
 }
 
@@ -334,7 +339,7 @@ impl MetricsBuilder {
     ///
     /// # Errors
     ///
-    /// [`Cause::TooManySeries`] beyond [`MAX_SERIES`].
+    /// [`Cause::TooManySeries`] beyond [`MAX_SERIES`], [`Cause::LabelsTooLarge`] if their labels are too long.
     pub fn series(&mut self, labels: Labels) -> Result<SeriesId, Cause> {
         if let Some(&id) = self.by_labels.get(&labels) {
             return Ok(id);
@@ -343,6 +348,11 @@ impl MetricsBuilder {
             Ok(id) if self.series.len() < MAX_SERIES => SeriesId(id),
             _ => return Err(Cause::TooManySeries),
         };
+        // Twice, since they are also the key by which they are found.
+        self.label_bytes += 2 * labels.heap_bytes();
+        if self.label_bytes > MAX_LABEL_BYTES {
+            return Err(Cause::LabelsTooLarge { limit: MAX_LABEL_BYTES });
+        }
         self.series.push(Growing {
             labels: labels.clone(),
             blocks: Vec::new(),
@@ -413,6 +423,7 @@ impl MetricsBuilder {
             series,
             by_labels,
             mut offsets,
+            label_bytes: _,
             mut tally,
         } = self;
         drop(by_labels);

@@ -12,7 +12,9 @@
 //! Numbers are fixed-point (1e-6 GPU in an `i64`) and times are integer milliseconds, so that a replay gives
 //! the same bytes on every machine.
 
+mod bytes;
 mod csv_long;
+mod csv_table;
 mod csv_wide;
 mod demand;
 mod demand_csv;
@@ -20,6 +22,7 @@ mod error;
 mod format;
 mod labels;
 mod lines;
+mod long_table;
 mod metrics;
 mod packed;
 #[cfg(feature = "parquet")]
@@ -27,6 +30,7 @@ mod parquet;
 mod query_json;
 mod read_error;
 pub mod schema;
+mod series_text;
 mod text;
 mod time;
 mod tsdb_dump;
