@@ -1,7 +1,7 @@
 //! Two days of a pool whose GPUs are cut into instances, and one node of whole GPUs.
 //!
 //! Three exporters show the three forms in which `DCGM_FI_DEV_GPU_UTIL` has been seen under MIG: no such row, a row
-//! that reads 0, and, on whole GPUs, the truth.
+//! that reads 0, and, on whole GPUs, the truth. For each instance they repeat the power of its whole board.
 
 use super::export::Export;
 use super::fleet::{
@@ -107,10 +107,16 @@ fn nodes() -> Vec<Node> {
     nodes
 }
 
+fn gpu(device: &Device) -> u64 {
+    u64::try_from(device.gpu).unwrap()
+}
+
 struct Pool {
     device: u64,
     noise: Noise,
-    /// When the notebook or replica on the device was started, and what it is called.
+    /// The same numbers for all instances of a GPU, since they show one board.
+    board: Noise,
+    /// The notebook or replica on the device.
     pod: Option<Pod>,
     /// Until when what a notebook does stays as it is, and how busy it is meanwhile, per mille.
     spell: (i64, i64),
@@ -182,6 +188,7 @@ impl Plan for Pool {
             *self = Self {
                 device: device.number,
                 noise: Noise::new(SEED, device.number),
+                board: Noise::new(SEED, 4_000_000 + device.number / 100 * 10 + gpu(device)),
                 pod: None,
                 spell: (0, 0),
             };
@@ -198,7 +205,14 @@ impl Plan for Pool {
             }
             Some(_) => self.notebook(at),
         };
-        let mut values = vec![(Metric::GraphicsEngine, per_mille)];
+        let watts = match device.instance {
+            None => 620 + 23 * per_mille / 10,
+            Some(_) => 900 + 16 * INFERENCE.at(at % DAY) / 10,
+        };
+        let mut values = vec![
+            (Metric::GraphicsEngine, per_mille),
+            (Metric::Power, watts + self.board.around_zero(15)),
+        ];
         match node {
             WHOLE => values.push((Metric::GpuUtil, per_mille / 10)),
             WRITES_ZERO => values.push((Metric::GpuUtil, 0)),
@@ -216,6 +230,7 @@ pub(super) fn text() -> String {
     let mut pool = Pool {
         device: u64::MAX,
         noise: Noise::new(SEED, 0),
+        board: Noise::new(SEED, 0),
         pod: None,
         spell: (0, 0),
     };
