@@ -4,6 +4,7 @@ mod open;
 mod pool_flags;
 mod prepare;
 mod reading_flags;
+mod report_file;
 mod trace_file;
 
 use std::fmt::Write;
@@ -16,6 +17,7 @@ use gpuscale::report::gate::Gate;
 use gpuscale::report::json::{Collection, Document, SCHEMA_VERSION, Summary};
 use gpuscale::report::{sentence, sweep::aggregate, table};
 use gpuscale::simulator::boot::BootDelay;
+use gpuscale::simulator::closed_loop::Unwatched;
 use gpuscale::simulator::scenario::World;
 use gpuscale::simulator::scenario_run::Case;
 use gpuscale::simulator::scorecard::Kind;
@@ -55,6 +57,9 @@ Examples:
   # What did my change do?
   gpuscale simulate scenario/ --format json > before.json
   gpuscale simulate scenario/ --compare before.json
+
+  # Charts and every decision as a page to open or to attach
+  gpuscale simulate scenario/ --report report.html
 
   # Why did it do that at noon?
   gpuscale simulate scenario/ --explain 2020-05-02T12:00:00Z
@@ -113,6 +118,10 @@ pub(super) struct Simulate {
     /// Write every decision as a JSON line; with `-` to standard output, and the scorecard to standard error
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+
+    /// Write charts, decisions and scorecard of the one run as one HTML file that needs no network
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+    report: Option<PathBuf>,
 
     /// Instead of the scorecard, put the decision at this time (RFC 3339) into words, or the first after it
     #[arg(long, value_name = "TIME", conflicts_with = "trace")]
@@ -180,9 +189,10 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
             output::print_beside(&format!("note: in `{}` {note}", one.name))?;
         }
     }
-    let documents = match &args.trace {
-        Some(path) => vec![trace_file::traced(&prepared, path)?],
-        None => sweep::documents(&prepared),
+    let documents = match (&args.report, &args.trace) {
+        (Some(path), trace) => vec![report_file::reported(&prepared, path, trace.as_deref())?],
+        (None, Some(path)) => vec![trace_file::traced(&prepared, path, &mut Unwatched)?],
+        (None, None) => sweep::documents(&prepared),
     };
     let text = render(args, &documents, before.as_ref(), terminal)?;
     if trace_file::to_stdout(args) {

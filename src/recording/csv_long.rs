@@ -68,7 +68,10 @@ mod tests {
         };
         let metrics = read(&mut text.as_bytes(), &options).map_err(|error| error.to_string())?;
         let show = |series: &crate::recording::Series| {
-            let samples: Vec<_> = series.samples().map(|(at, v)| format!("{v}@{}", at / 1000)).collect();
+            let samples: Vec<_> = series
+                .samples()
+                .map(|(at, v)| format!("{v}@{}", at / 1000))
+                .collect();
             format!("{} {}", series.labels(), samples.join(" "))
         };
         Ok(metrics.series().iter().map(show).collect())
@@ -95,7 +98,8 @@ mod tests {
             shown_series(text, None).unwrap(),
             [r#"U{gpu="0"} 1@1700000000"#, "plain 2@1700000000"]
         );
-        let text = "time,value,labels\n1700000000,1,\"{\"\"gpu\"\":\"\"0\"\"}\"\n1700000015,2,\"{gpu=\"\"0\"\"}\"\n";
+        let text =
+            "time,value,labels\n1700000000,1,\"{\"\"gpu\"\":\"\"0\"\"}\"\n1700000015,2,\"{gpu=\"\"0\"\"}\"\n";
         assert_eq!(
             shown_series(text, Some("U")).unwrap(),
             [r#"U{gpu="0"} 1@1700000000 2@1700000015"#]
@@ -116,10 +120,22 @@ mod tests {
             "time,value,gpu\n1700000000,1,0\n",
             "line 2: nothing says which metric `{gpu=\"0\"}` is of; give it with `--metric`",
         );
-        check("time,value,name\n1700000000,1,m\n,2,m\n", "line 3: the sample has no timestamp");
-        check("time,value,name\n1700000000,1.5 GiB,m\n", "line 2: value `1.5 GiB` is written for people");
-        check("time,value,name\n1700000000,1\n", "line 2: expected 3 fields, found 2");
+        check(
+            "time,value,name\n1700000000,1,m\n,2,m\n",
+            "line 3: the sample has no timestamp",
+        );
+        check(
+            "time,value,name\n1700000000,1.5 GiB,m\n",
+            "line 2: value `1.5 GiB` is written for people",
+        );
+        check(
+            "time,value,name\n1700000000,1\n",
+            "line 2: expected 3 fields, found 2",
+        );
         check("time,value,name\n", "there is no sample in it");
-        check("time,name\n", "line 1: there is no column `value` among: time, name");
+        check(
+            "time,name\n",
+            "line 1: there is no column `value` among: time, name",
+        );
     }
 }

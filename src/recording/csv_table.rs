@@ -63,7 +63,9 @@ fn date(cell: &str, unit: TimeUnit) -> Result<i64, Cause> {
     // A zone or an offset that `Timestamp` cannot read must not be passed over by reading it as a civil time.
     let civil = |cell: &str| {
         let clock = cell.get(10..)?;
-        let plain = clock.bytes().all(|byte| byte.is_ascii_digit() || b" Tt:.".contains(&byte));
+        let plain = clock
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b" Tt:.".contains(&byte));
         let civil: DateTime = plain.then(|| cell.parse().ok())??;
         TimeZone::UTC.to_timestamp(civil).ok()
     };
@@ -123,7 +125,9 @@ impl Row {
     pub(super) fn get(&self, column: usize) -> &str {
         let start = column.checked_sub(1).and_then(|before| self.ends.get(before));
         let end = self.ends.get(column).copied().unwrap_or_default();
-        self.text.get(start.copied().unwrap_or_default()..end).unwrap_or_default()
+        self.text
+            .get(start.copied().unwrap_or_default()..end)
+            .unwrap_or_default()
     }
 
     /// All fields.
@@ -403,7 +407,8 @@ mod tests {
         check("1678723200", Ok(t));
         check("1678723200.25", Ok(t + 250));
         check("", Err("the sample has no timestamp"));
-        let no_date = |cell: &str| format!("timestamp `{cell}` is no date of ISO 8601 and no number of seconds");
+        let no_date =
+            |cell: &str| format!("timestamp `{cell}` is no date of ISO 8601 and no number of seconds");
         for cell in [
             "13/03/2023 16:00",
             "2023-03-13 16:00:00 CET",
@@ -438,7 +443,15 @@ mod tests {
 
     #[test]
     fn headings_of_times_are_known() {
-        for heading in ["Time", "timestamp", "ts", "Date", "timestamp_ms", "Time (UTC)", " datetime "] {
+        for heading in [
+            "Time",
+            "timestamp",
+            "ts",
+            "Date",
+            "timestamp_ms",
+            "Time (UTC)",
+            " datetime ",
+        ] {
             assert!(is_time(heading), "{heading}");
         }
         for heading in ["", "times", "uptime", "time{a=\"b\"}", "value"] {

@@ -26,7 +26,8 @@ pub(super) fn read(input: &mut dyn Read, options: &ReadOptions) -> Result<Metric
     let mut table = Table::open(input)?;
     let mut builder = MetricsBuilder::new();
     let times = table.row().iter().position(is_time).unwrap_or(0);
-    let columns = columns(table.row(), times, options, &mut builder).map_err(|cause| table.row().fault(cause))?;
+    let columns =
+        columns(table.row(), times, options, &mut builder).map_err(|cause| table.row().fault(cause))?;
     while table.advance()? {
         let row = table.row();
         let at_ms = time(row.get(times), unit).map_err(|cause| row.fault(cause))?;
@@ -102,7 +103,10 @@ mod tests {
     fn shown_series(text: &str, options: &ReadOptions) -> Result<Vec<String>, String> {
         let metrics = read(&mut text.as_bytes(), options).map_err(|error| error.to_string())?;
         let show = |series: &crate::recording::Series| {
-            let samples: Vec<_> = series.samples().map(|(at, v)| format!("{v}@{}", at / 1000)).collect();
+            let samples: Vec<_> = series
+                .samples()
+                .map(|(at, v)| format!("{v}@{}", at / 1000))
+                .collect();
             format!("{} {}", series.labels(), samples.join(" "))
         };
         Ok(metrics.series().iter().map(show).collect())
@@ -127,7 +131,10 @@ mod tests {
         let text = "Time,10.140.1.2,{gpu=\"0\"}\n1700000000,1,2\n";
         assert_eq!(
             shown_series(text, &options(Some("U"), None)).unwrap(),
-            [r#"U{gpu="0"} 2@1700000000"#, r#"U{instance="10.140.1.2"} 1@1700000000"#]
+            [
+                r#"U{gpu="0"} 2@1700000000"#,
+                r#"U{instance="10.140.1.2"} 1@1700000000"#
+            ]
         );
         let named = shown_series(text, &options(Some("U"), Some("node"))).unwrap();
         assert_eq!(named[1], r#"U{node="10.140.1.2"} 1@1700000000"#);
@@ -159,13 +166,19 @@ mod tests {
             "line 1: columns 2 and 3 are both the series `U{instance=\"a\"}`; see the table of formats",
         );
         check("time,a,\n1700000000,1,\n", "line 1: column 3 has no heading");
-        check("time,\"m{a=1}\"\n1700000000,1\n", "line 1: expected a value in quotes");
+        check(
+            "time,\"m{a=1}\"\n1700000000,1\n",
+            "line 1: expected a value in quotes",
+        );
         check("time,a\n", "there is no sample in it");
         check("time,a\n1700000000,\n", "there is no sample in it");
         check(
             "time,a\n1700000000,1\n1700000015,85%\n",
             "line 3: value `85%` is written for people; export the raw values",
         );
-        check("time,a\n1700000000000,1\n", "line 2: timestamp `1700000000000` as seconds");
+        check(
+            "time,a\n1700000000000,1\n",
+            "line 2: timestamp `1700000000000` as seconds",
+        );
     }
 }

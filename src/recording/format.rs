@@ -83,9 +83,7 @@ impl Format {
             None => Err(ReadError::whole(Cause::Empty)),
             Some(b'<') => Err(ReadError::whole(Cause::WebPage { found: shown(first) })),
             Some(b'{') => braces(content).ok_or_else(unknown),
-            Some(_) => table(content)
-                .or_else(|| exposition(content))
-                .ok_or_else(unknown),
+            Some(_) => table(content).or_else(|| exposition(content)).ok_or_else(unknown),
         }
     }
 }
@@ -130,7 +128,10 @@ fn table(content: &[u8]) -> Option<Format> {
         .map(|cell| cell.trim().trim_matches('"'))
         .collect();
     // The first line of an exposition may have a label such as `time_zone="…"`.
-    if !names.iter().any(|name| !name.contains('=') && csv_table::is_time(name)) {
+    if !names
+        .iter()
+        .any(|name| !name.contains('=') && csv_table::is_time(name))
+    {
         return None;
     }
     let long = names.iter().any(|name| name.eq_ignore_ascii_case("value"));

@@ -61,7 +61,11 @@ pub(super) fn roles<'h>(headings: impl Iterator<Item = &'h str>) -> Result<Vec<R
             heading => Role::Label((*heading).to_owned()),
         };
         if let Some(first) = roles.iter().position(|known| *known == role) {
-            let problem = format!("columns {} (`{}`) and {number} (`{heading}`) are the same", first + 1, headings[first]);
+            let problem = format!(
+                "columns {} (`{}`) and {number} (`{heading}`) are the same",
+                first + 1,
+                headings[first]
+            );
             return Err(Cause::Header { problem });
         }
         roles.push(role);
@@ -115,7 +119,13 @@ impl<'o> LongTable<'o> {
     ///
     /// [`Cause::NoMetric`], [`Cause::DuplicateLabel`], [`Cause::DemandRecording`], what is wrong with a series, and the
     /// bounds of a [`MetricsBuilder`].
-    pub(super) fn push(&mut self, parts: &[Part<'_>], at_ms: i64, value: f64, line: u64) -> Result<(), Cause> {
+    pub(super) fn push(
+        &mut self,
+        parts: &[Part<'_>],
+        at_ms: i64,
+        value: f64,
+        line: u64,
+    ) -> Result<(), Cause> {
         self.key.clear();
         for part in parts {
             let (place, texts) = match *part {
@@ -159,7 +169,9 @@ impl<'o> LongTable<'o> {
         if pairs.len() > MAX_LABELS {
             return Err(Cause::TooManyLabels { limit: MAX_LABELS });
         }
-        let named = pairs.iter().any(|(label, text)| label == NAME_LABEL && !text.is_empty());
+        let named = pairs
+            .iter()
+            .any(|(label, text)| label == NAME_LABEL && !text.is_empty());
         match self.metric {
             _ if named => series_text::labels("", pairs),
             Some(metric) => series_text::labels(metric, pairs),
@@ -206,7 +218,11 @@ fn take(labels: &Labels, pairs: &mut Vec<(String, String)>) {
     if !labels.name().is_empty() {
         pairs.push((NAME_LABEL.to_owned(), labels.name().to_owned()));
     }
-    pairs.extend(labels.iter().map(|(label, value)| (label.to_owned(), value.to_owned())));
+    pairs.extend(
+        labels
+            .iter()
+            .map(|(label, value)| (label.to_owned(), value.to_owned())),
+    );
 }
 
 /// The entries of a JSON object of texts, also those that occur twice.
@@ -260,7 +276,10 @@ mod tests {
                 label("GPU"),
             ]
         );
-        assert_eq!(found("ts,value,__name__,metric").unwrap()[2..], [Role::Name, label("metric")]);
+        assert_eq!(
+            found("ts,value,__name__,metric").unwrap()[2..],
+            [Role::Name, label("metric")]
+        );
         assert_eq!(found("ts,value,name").unwrap()[2], Role::Name);
     }
 
@@ -269,8 +288,14 @@ mod tests {
         let check = |headings: &str, wanted: &str| assert_eq!(found(headings).unwrap_err(), wanted);
         check("value,gpu", "there is no column `time` among: value, gpu");
         check("time,gpu", "there is no column `value` among: time, gpu");
-        check("time,value,date", "columns 1 (`time`) and 3 (`date`) are the same");
-        check("time,value,gpu,gpu", "columns 3 (`gpu`) and 4 (`gpu`) are the same");
+        check(
+            "time,value,date",
+            "columns 1 (`time`) and 3 (`date`) are the same",
+        );
+        check(
+            "time,value,gpu,gpu",
+            "columns 3 (`gpu`) and 4 (`gpu`) are the same",
+        );
         check("time,value,", "column 3 has no heading");
     }
 
@@ -279,21 +304,48 @@ mod tests {
         let roles = roles("time,value,name,labels,gpu".split(',')).unwrap();
         let mut table = LongTable::new(roles, Some("given"));
         let mut check = |parts: &[Part<'_>], wanted: &str| {
-            let shown = table.labels(parts).map_or_else(|cause| cause.to_string(), |labels| labels.to_string());
+            let shown = table
+                .labels(parts)
+                .map_or_else(|cause| cause.to_string(), |labels| labels.to_string());
             assert_eq!(shown, wanted, "{parts:?}");
             // The second time it is remembered.
             for _ in 0..2 {
                 let pushed = table.push(parts, 1_700_000_000_000, 1.0, 1);
-                assert_eq!(pushed.map_err(|cause| cause.to_string()).err().unwrap_or_default().is_empty(), !wanted.contains(' '));
+                assert_eq!(
+                    pushed
+                        .map_err(|cause| cause.to_string())
+                        .err()
+                        .unwrap_or_default()
+                        .is_empty(),
+                    !wanted.contains(' ')
+                );
             }
         };
-        check(&[Part::Cell(2, "m"), Part::Cell(3, ""), Part::Cell(4, "0")], r#"m{gpu="0"}"#);
-        check(&[Part::Cell(2, ""), Part::Cell(3, r#"{"a":"1"}"#)], r#"given{a="1"}"#);
-        check(&[Part::Cell(3, r#"{a="1",__name__="n"}"#), Part::Entry("b", "2")], r#"n{a="1",b="2"}"#);
-        check(&[Part::Cell(2, "m"), Part::Cell(3, r#"n{a="1"}"#)], "label `__name__` occurs twice");
-        check(&[Part::Cell(3, r#"{"gpu":"1"}"#), Part::Cell(4, "0")], "label `gpu` occurs twice");
+        check(
+            &[Part::Cell(2, "m"), Part::Cell(3, ""), Part::Cell(4, "0")],
+            r#"m{gpu="0"}"#,
+        );
+        check(
+            &[Part::Cell(2, ""), Part::Cell(3, r#"{"a":"1"}"#)],
+            r#"given{a="1"}"#,
+        );
+        check(
+            &[Part::Cell(3, r#"{a="1",__name__="n"}"#), Part::Entry("b", "2")],
+            r#"n{a="1",b="2"}"#,
+        );
+        check(
+            &[Part::Cell(2, "m"), Part::Cell(3, r#"n{a="1"}"#)],
+            "label `__name__` occurs twice",
+        );
+        check(
+            &[Part::Cell(3, r#"{"gpu":"1"}"#), Part::Cell(4, "0")],
+            "label `gpu` occurs twice",
+        );
         check(&[Part::Cell(3, r#"{"a":"1","a":"1"}"#)], "label `a` occurs twice");
-        check(&[Part::Cell(3, "a=1")], "expected the name of a metric, found `a=1`");
+        check(
+            &[Part::Cell(3, "a=1")],
+            "expected the name of a metric, found `a=1`",
+        );
         assert_eq!(table.finish().unwrap().series().len(), 3);
     }
 

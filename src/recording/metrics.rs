@@ -351,7 +351,9 @@ impl MetricsBuilder {
         // Twice, since they are also the key by which they are found.
         self.label_bytes += 2 * labels.heap_bytes();
         if self.label_bytes > MAX_LABEL_BYTES {
-            return Err(Cause::LabelsTooLarge { limit: MAX_LABEL_BYTES });
+            return Err(Cause::LabelsTooLarge {
+                limit: MAX_LABEL_BYTES,
+            });
         }
         self.series.push(Growing {
             labels: labels.clone(),

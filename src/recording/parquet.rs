@@ -75,7 +75,9 @@ fn whole(input: &mut dyn Read) -> Result<Bytes, ReadError> {
 /// What the crate says.
 fn refused(error: &ParquetError) -> Cause {
     let reason = match error {
-        ParquetError::General(reason) | ParquetError::NYI(reason) | ParquetError::EOF(reason) => reason.clone(),
+        ParquetError::General(reason) | ParquetError::NYI(reason) | ParquetError::EOF(reason) => {
+            reason.clone()
+        }
         other => other.to_string(),
     };
     Cause::Parquet { reason }
@@ -95,7 +97,10 @@ fn read_group(
     let mut row = rows_before;
     let mut leaves = plan.open(group).map_err(|cause| at(row + 1, cause))?;
     loop {
-        let batch = leaves.iter_mut().map(|leaf| leaf.batch(BATCH)).collect::<Result<Vec<Cells>, Cause>>();
+        let batch = leaves
+            .iter_mut()
+            .map(|leaf| leaf.batch(BATCH))
+            .collect::<Result<Vec<Cells>, Cause>>();
         let batch = batch.map_err(|cause| at(row + 1, cause))?;
         let rows = batch.first().map_or(0, Cells::len);
         if batch.iter().any(|cells| cells.len() != rows) {
@@ -114,7 +119,10 @@ fn read_group(
     if u64::try_from(stated) == Ok(row - rows_before) {
         return Ok(row);
     }
-    let reason = format!("a row group has {} rows and says that it has {stated}", row - rows_before);
+    let reason = format!(
+        "a row group has {} rows and says that it has {stated}",
+        row - rows_before
+    );
     Err(at(row.max(1), Cause::Parquet { reason }))
 }
 
@@ -168,7 +176,9 @@ fn time_of(cells: &Cells, index: usize, clock: Clock) -> Result<Option<i64>, Cau
             Some(at_ms)
         }
         (cells, Clock::Number(unit) | Clock::Text(unit)) => match cells.bytes(index) {
-            Some(text) if matches!(clock, Clock::Text(_)) => Some(csv_table::time(column::text(text)?, unit)?),
+            Some(text) if matches!(clock, Clock::Text(_)) => {
+                Some(csv_table::time(column::text(text)?, unit)?)
+            }
             Some(_) => None,
             None => match cells.shown_number(index) {
                 Some(number) => Some(time::parse(number.as_bytes(), unit)?),

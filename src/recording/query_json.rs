@@ -135,8 +135,13 @@ impl Head {
                 warnings: self.warnings.join("; "),
             }),
             Some("success") | None if self.has_result => Ok(()),
-            Some("success") | None => json("this is no answer of the query API: it has no `result`".to_owned()),
-            Some(other) => json(format!("the `status` is `{}` and not `success`", shown(other.as_bytes()))),
+            Some("success") | None => {
+                json("this is no answer of the query API: it has no `result`".to_owned())
+            }
+            Some(other) => json(format!(
+                "the `status` is `{}` and not `success`",
+                shown(other.as_bytes())
+            )),
         }
     }
 }
@@ -168,9 +173,13 @@ impl Answer<'_> {
         let (line, column) = (line(&error), error.column());
         let cause = match (self.cause.take(), error.classify()) {
             // Half of a time may be refused before the JSON reader misses the rest.
-            (Some(_), _) if self.watch.ended.get() => Cause::Truncated { what: "JSON document" },
+            (Some(_), _) if self.watch.ended.get() => Cause::Truncated {
+                what: "JSON document",
+            },
             (Some(cause), _) => cause,
-            (None, Category::Eof) => Cause::Truncated { what: "JSON document" },
+            (None, Category::Eof) => Cause::Truncated {
+                what: "JSON document",
+            },
             (None, Category::Io) if self.watch.too_long.get() => Cause::StringTooLong { limit: MAX_STRING },
             (None, Category::Io) => fault(&error.into()),
             (None, Category::Syntax | Category::Data) => {
@@ -375,11 +384,20 @@ impl<'de> Visitor<'de> for OneSeries<'_, '_> {
                     }
                     let Entries(entries) = map.next_value()?;
                     let labels = series_text::labels("", entries).map_err(|cause| answer.refuse(cause))?;
-                    let id = answer.builder.series(labels.clone()).map_err(|cause| answer.refuse(cause))?;
+                    let id = answer
+                        .builder
+                        .series(labels.clone())
+                        .map_err(|cause| answer.refuse(cause))?;
                     series = Some((labels, id));
                 }
-                "values" => map.next_value_seed(Values { answer: &mut *answer, sink })?,
-                "value" => map.next_value_seed(Pair { answer: &mut *answer, sink })?,
+                "values" => map.next_value_seed(Values {
+                    answer: &mut *answer,
+                    sink,
+                })?,
+                "value" => map.next_value_seed(Pair {
+                    answer: &mut *answer,
+                    sink,
+                })?,
                 "histogram" | "histograms" => {
                     map.next_value::<IgnoredAny>()?;
                     histogram = true;
@@ -529,7 +547,10 @@ impl<'de> Visitor<'de> for Time<'_, '_> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<i64, E> {
-        #[expect(clippy::cast_precision_loss, reason = "times of recordings are far below 2^53 in either unit")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "times of recordings are far below 2^53 in either unit"
+        )]
         self.visit_f64(number as f64)
     }
 
@@ -545,7 +566,10 @@ impl<'de> Visitor<'de> for Time<'_, '_> {
             TimeUnit::Seconds => number * 1000.0,
             TimeUnit::Milliseconds => number,
         };
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is implausible either way")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what does not fit is implausible either way"
+        )]
         let at_ms = ms.round() as i64;
         if plausible(at_ms) {
             return Ok(at_ms);

@@ -107,13 +107,18 @@ impl Parts {
             };
             if twice {
                 let message = format!("`{key}` occurs twice");
-                return Err(Fault { at, cause: Cause::Json { message } });
+                return Err(Fault {
+                    at,
+                    cause: Cause::Json { message },
+                });
             }
         }
         cursor.end()?;
         let missing = |name: &str| Fault {
             at: 0,
-            cause: Cause::Json { message: format!("the line has no `{name}`") },
+            cause: Cause::Json {
+                message: format!("the line has no `{name}`"),
+            },
         };
         Ok(Self {
             metric: metric.ok_or_else(|| missing("metric"))?,
@@ -150,7 +155,10 @@ impl<'a> Cursor<'a> {
         }
         let cause = match self.rest() {
             [] => Cause::Truncated { what: "JSON line" },
-            rest => Cause::Syntax { expected, found: shown(rest) },
+            rest => Cause::Syntax {
+                expected,
+                found: shown(rest),
+            },
         };
         Err(Fault { at: self.at, cause })
     }
@@ -160,7 +168,10 @@ impl<'a> Cursor<'a> {
             [] => Ok(()),
             rest => {
                 let (expected, found) = ("the end of the line", shown(rest));
-                Err(Fault { at: self.at, cause: Cause::Syntax { expected, found } })
+                Err(Fault {
+                    at: self.at,
+                    cause: Cause::Syntax { expected, found },
+                })
             }
         }
     }
@@ -192,7 +203,10 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let Some(length) = memchr(b']', self.rest()) else {
             let cause = Cause::Truncated { what: "JSON line" };
-            return Err(Fault { at: self.line.len(), cause });
+            return Err(Fault {
+                at: self.line.len(),
+                cause,
+            });
         };
         let end = self.at + length;
         self.at = end + 1;
@@ -252,7 +266,8 @@ mod tests {
     use super::*;
 
     fn shown_series(text: &str) -> Result<Vec<String>, String> {
-        let metrics = read(&mut text.as_bytes(), &ReadOptions::default()).map_err(|error| error.to_string())?;
+        let metrics =
+            read(&mut text.as_bytes(), &ReadOptions::default()).map_err(|error| error.to_string())?;
         let show = |series: &crate::recording::Series| {
             let samples: Vec<_> = series.samples().map(|(at, v)| format!("{v}@{at}")).collect();
             format!("{} {}", series.labels(), samples.join(" "))
@@ -297,9 +312,22 @@ mod tests {
             let error = shown_series(&format!("{GOOD}{line}")).unwrap_err();
             assert!(error.starts_with(&format!("line 2, {wanted}")), "{line}: {error}");
         };
-        for cut in [1, 5, 12, 20, 30, 40, GOOD.len() - 20, GOOD.len() - 3, GOOD.len() - 2] {
+        for cut in [
+            1,
+            5,
+            12,
+            20,
+            30,
+            40,
+            GOOD.len() - 20,
+            GOOD.len() - 3,
+            GOOD.len() - 2,
+        ] {
             let error = shown_series(&format!("{GOOD}{}", &GOOD[..cut])).unwrap_err();
-            assert!(error.contains("the JSON line ends early"), "cut at {cut}: {error}");
+            assert!(
+                error.contains("the JSON line ends early"),
+                "cut at {cut}: {error}"
+            );
         }
         check(
             r#"{"metric":{},"values":[1,2],"timestamps":[1700000000000]}"#,
@@ -310,13 +338,34 @@ mod tests {
             "column 41: timestamp `1700000000` as milliseconds is not between the years 2000 and 2100; say \
              `--timestamps s`",
         );
-        check(r#"{"metric":{},"values":[x],"timestamps":[1]}"#, "column 24: value `x`");
-        check(r#"{"metric":{},"values":[1,],"timestamps":[1,2]}"#, "column 41: timestamp `1` as");
-        check(r#"{"metric":{"a":1},"values":[1],"timestamps":[1]}"#, "column 11: invalid type: integer `1`");
-        check(r#"{"metric":{},"values":[1]}"#, "column 1: the line has no `timestamps`");
-        check(r#"{"values":[1],"values":[1]}"#, "column 15: `values` occurs twice");
-        check(r#"{"metric":{"a":"1","a":"2"},"values":[],"timestamps":[]}"#, "column 1: label `a` occurs twice");
-        check(r#"{"metric":{}} {}"#, "column 15: expected the end of the line, found `{}`");
+        check(
+            r#"{"metric":{},"values":[x],"timestamps":[1]}"#,
+            "column 24: value `x`",
+        );
+        check(
+            r#"{"metric":{},"values":[1,],"timestamps":[1,2]}"#,
+            "column 41: timestamp `1` as",
+        );
+        check(
+            r#"{"metric":{"a":1},"values":[1],"timestamps":[1]}"#,
+            "column 11: invalid type: integer `1`",
+        );
+        check(
+            r#"{"metric":{},"values":[1]}"#,
+            "column 1: the line has no `timestamps`",
+        );
+        check(
+            r#"{"values":[1],"values":[1]}"#,
+            "column 15: `values` occurs twice",
+        );
+        check(
+            r#"{"metric":{"a":"1","a":"2"},"values":[],"timestamps":[]}"#,
+            "column 1: label `a` occurs twice",
+        );
+        check(
+            r#"{"metric":{}} {}"#,
+            "column 15: expected the end of the line, found `{}`",
+        );
         check(r#"{"metric":{} "values":[]}"#, "column 14: expected `,` or `}`");
         check("[1]", "column 1: expected `{`, found `[1]`");
     }

@@ -7,6 +7,7 @@
 //! - [`advice`]: what a policy said to a history.
 //! - [`compare`]: the difference between two result documents.
 //! - [`gate`]: expressions such as `miss_percent > 0.5` that fail a build.
+//! - [`html`]: a run as one page: charts over time, decisions with their reasons, scorecard.
 //! - [`sentence`]: what a scorecard says, in words.
 //! - `table`: the scorecard for a terminal (feature `cli`).
 //! - [`trace`]: every decision as one JSON line.
@@ -20,6 +21,7 @@ pub mod compare;
 pub mod explain;
 pub mod figures;
 pub mod gate;
+pub mod html;
 pub mod json;
 pub mod quality;
 pub mod sentence;

@@ -7,29 +7,42 @@ use std::path::{Path, PathBuf};
 use gpuscale::report::json::{Document, ResultRow};
 use gpuscale::report::trace::{End, Line};
 use gpuscale::report::{self, explain};
-use gpuscale::simulator::closed_loop::Tick;
-use gpuscale::simulator::scenario_run::{Judged, headrooms};
+use gpuscale::simulator::closed_loop::{Tick, Watch};
+use gpuscale::simulator::scenario_run::{Judged, PolicyRow, headrooms};
 use jiff::Timestamp;
 
 use super::Simulate;
 use crate::cli::sweep::Prepared;
 use crate::error::Error;
 
-/// Runs the one policy of the one case under observation, and the references beside it.
-pub(super) fn traced(prepared: &[Prepared], path: &Path) -> Result<Document, Error> {
+/// Runs the one policy of the one case under observation, also by `watch`, and the references beside it.
+pub(super) fn traced(prepared: &[Prepared], path: &Path, watch: &mut impl Watch) -> Result<Document, Error> {
     let (one, judged) = only_run(prepared, "--trace")?;
     let mut lines = Lines::to(path)?;
-    let mut watch = |tick: &Tick<'_>| lines.write(&Line::new(tick, &judged.config));
-    let run = one.case.policy_row(judged, one.seeds.start, &mut watch);
+    let mut both = |tick: &Tick<'_>| {
+        lines.write(&Line::new(tick, &judged.config));
+        watch.tick(tick);
+    };
+    let run = one.case.policy_row(judged, one.seeds.start, &mut both);
     lines.write(&End::new(run.ticks, run.checksum));
     lines.finish()?;
+    Ok(document(one, &run))
+}
+
+/// The same without a trace.
+pub(super) fn untraced(one: &Prepared, judged: &Judged, watch: &mut impl Watch) -> Document {
+    document(one, &one.case.policy_row(judged, one.seeds.start, watch))
+}
+
+/// A run's row with the references beside it.
+fn document(one: &Prepared, run: &PolicyRow) -> Document {
     let price = one.price();
     let references = one.case.optima(&headrooms(&one.judged));
     let references = references.into_iter().chain(one.case.peers());
-    let rows = std::iter::once(ResultRow::policy(&run, price))
+    let rows = std::iter::once(ResultRow::policy(run, price))
         .chain(references.map(|row| ResultRow::new(&row, price)))
         .collect();
-    Ok(one.document(rows))
+    one.document(rows)
 }
 
 /// The first decision at `time` or after it, in words.
@@ -63,7 +76,10 @@ pub(super) fn to_stdout(args: &Simulate) -> bool {
 }
 
 /// The one scenario and its one policy, with one seed.
-fn only_run<'a>(prepared: &'a [Prepared], flag: &str) -> Result<(&'a Prepared, &'a Judged), Error> {
+pub(super) fn only_run<'a>(
+    prepared: &'a [Prepared],
+    flag: &str,
+) -> Result<(&'a Prepared, &'a Judged), Error> {
     let too_many = |what: &str| Error::Usage(format!("`{flag}` is of one run; name one {what}"));
     let [one] = prepared else {
         return Err(too_many("scenario"));

@@ -96,7 +96,11 @@ impl Leaf {
     /// A column of single cells.
     pub(super) fn flat(column: ColumnDescPtr, pages: Box<dyn PageReader>) -> Result<Self, Cause> {
         let max_def = column.max_def_level();
-        let most = if column.max_rep_level() > 0 { MAX_PAGE_VALUES } else { u32::MAX };
+        let most = if column.max_rep_level() > 0 {
+            MAX_PAGE_VALUES
+        } else {
+            u32::MAX
+        };
         Ok(match get_column_reader(column, Guarded::new(pages, most)) {
             ColumnReader::Int32ColumnReader(reader) => Self::Int32(Flat::new(reader, max_def)),
             ColumnReader::Int64ColumnReader(reader) => Self::Int64(Flat::new(reader, max_def)),
@@ -180,7 +184,9 @@ impl<T: DataType> Flat<T> {
         self.definitions.clear();
         self.repetitions.clear();
         let (definitions, repetitions) = (&mut self.definitions, &mut self.repetitions);
-        let read = self.reader.read_records(rows, Some(definitions), Some(repetitions), &mut self.values);
+        let read = self
+            .reader
+            .read_records(rows, Some(definitions), Some(repetitions), &mut self.values);
         read.map(drop).map_err(|error| refused(&error))
     }
 
@@ -213,7 +219,10 @@ fn maps(
     }
     let (mut names, mut texts) = (keys.values.iter(), values.values.iter());
     let mut maps: Vec<Vec<(ByteArray, ByteArray)>> = Vec::new();
-    let levels = keys.repetitions.iter().zip(keys.definitions.iter().zip(&values.definitions));
+    let levels = keys
+        .repetitions
+        .iter()
+        .zip(keys.definitions.iter().zip(&values.definitions));
     for (&repetition, (&name, &text)) in levels {
         if repetition == 0 {
             maps.push(Vec::new());
@@ -256,7 +265,10 @@ impl Guarded {
 
     fn check(&mut self, page: &Page) -> ParquetResult<()> {
         let refused = |reason: &str| Err(ParquetError::General(reason.to_owned()));
-        let by_dictionary = matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        let by_dictionary = matches!(
+            page.encoding(),
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
+        );
         match page {
             // Every value takes at least a bit of a byte; of the types that are read, whole bytes.
             Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {

@@ -96,17 +96,26 @@ impl Plan {
     /// [`Cause::Parquet`].
     pub(super) fn open(&self, group: &dyn RowGroupReader) -> Result<Vec<Leaf>, Cause> {
         if group.num_columns() != self.leaves {
-            let reason = format!("a row group has {} columns and not {}", group.num_columns(), self.leaves);
+            let reason = format!(
+                "a row group has {} columns and not {}",
+                group.num_columns(),
+                self.leaves
+            );
             return Err(Cause::Parquet { reason });
         }
         let schema = group.metadata().schema_descr();
-        let pages = |leaf| group.get_column_page_reader(leaf).map_err(|error| refused(&error));
+        let pages = |leaf| {
+            group
+                .get_column_page_reader(leaf)
+                .map_err(|error| refused(&error))
+        };
         let open = |&(_, place): &(Role, Place)| match place {
             Place::Leaf(leaf) => Leaf::flat(schema.column(leaf), pages(leaf)?),
             Place::Label(leaf) => Ok(Leaf::flat(schema.column(leaf), pages(leaf)?)?.as_labels()),
-            Place::Map(key, value) => {
-                Leaf::map((schema.column(key), pages(key)?), (schema.column(value), pages(value)?))
-            }
+            Place::Map(key, value) => Leaf::map(
+                (schema.column(key), pages(key)?),
+                (schema.column(value), pages(value)?),
+            ),
         };
         self.columns.iter().map(open).collect()
     }
@@ -138,8 +147,12 @@ fn place(schema: &SchemaDescriptor, field: &Type, leaves: &[usize], role: &Role)
                 | (Physical::DOUBLE | Physical::FLOAT, Role::Value)
                 | (Physical::DOUBLE, Role::Time) => Ok(Place::Leaf(leaf)),
                 (Physical::INT32 | Physical::INT64, Role::Time) => Ok(Place::Leaf(leaf)),
-                (Physical::INT32 | Physical::INT64, Role::Value) if is_whole(&column) => Ok(Place::Leaf(leaf)),
-                (Physical::INT32 | Physical::INT64, Role::Label(_)) if is_whole(&column) => Ok(Place::Label(leaf)),
+                (Physical::INT32 | Physical::INT64, Role::Value) if is_whole(&column) => {
+                    Ok(Place::Leaf(leaf))
+                }
+                (Physical::INT32 | Physical::INT64, Role::Label(_)) if is_whole(&column) => {
+                    Ok(Place::Label(leaf))
+                }
                 (physical, _) => Err(unfit(&format!("of the type {physical}, which does not fit"))),
             }
         }
@@ -159,17 +172,24 @@ fn is_whole(column: &ColumnDescriptor) -> bool {
 /// A MAP as the specification lays it out: a repeated group of two.
 fn is_map(field: &Type) -> bool {
     let info = field.get_basic_info();
-    let annotated = matches!(info.converted_type(), ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE)
-        || matches!(info.logical_type_ref(), Some(LogicalType::Map));
+    let annotated = matches!(
+        info.converted_type(),
+        ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE
+    ) || matches!(info.logical_type_ref(), Some(LogicalType::Map));
     let [entries] = field.get_fields() else {
         return false;
     };
-    let repeated = |of: &Type| of.get_basic_info().has_repetition() && of.get_basic_info().repetition() == Repetition::REPEATED;
+    let repeated = |of: &Type| {
+        of.get_basic_info().has_repetition() && of.get_basic_info().repetition() == Repetition::REPEATED
+    };
     annotated
         && !entries.is_primitive()
         && repeated(entries)
         && !repeated(field)
-        && entries.get_fields().iter().all(|leaf| leaf.is_primitive() && !repeated(leaf))
+        && entries
+            .get_fields()
+            .iter()
+            .all(|leaf| leaf.is_primitive() && !repeated(leaf))
 }
 
 /// How the column of times writes them.
@@ -177,7 +197,11 @@ fn clock_of(column: &ColumnDescriptor, options: &ReadOptions) -> Result<Clock, C
     let problem = |what: String| Cause::Header {
         problem: format!("column `{}` is {what}", column.name()),
     };
-    match (column.physical_type(), column.logical_type_ref(), column.converted_type()) {
+    match (
+        column.physical_type(),
+        column.logical_type_ref(),
+        column.converted_type(),
+    ) {
         (Physical::INT64, Some(LogicalType::Timestamp(stamp)), _) => Ok(Clock::Ticks {
             per_ms: match stamp.unit {
                 Tick::MILLIS => 1,
@@ -187,9 +211,9 @@ fn clock_of(column: &ColumnDescriptor, options: &ReadOptions) -> Result<Clock, C
         }),
         (Physical::INT64, None, ConvertedType::TIMESTAMP_MILLIS) => Ok(Clock::Ticks { per_ms: 1 }),
         (Physical::INT64, None, ConvertedType::TIMESTAMP_MICROS) => Ok(Clock::Ticks { per_ms: 1000 }),
-        (Physical::INT64 | Physical::INT32, _, _) if is_whole(column) => {
-            Ok(Clock::Number(options.timestamps.unwrap_or(Format::Parquet.time_unit())))
-        }
+        (Physical::INT64 | Physical::INT32, _, _) if is_whole(column) => Ok(Clock::Number(
+            options.timestamps.unwrap_or(Format::Parquet.time_unit()),
+        )),
         // A number with a fraction is in seconds, as everywhere.
         (Physical::DOUBLE, ..) => Ok(Clock::Number(options.timestamps.unwrap_or(TimeUnit::Seconds))),
         (Physical::BYTE_ARRAY, ..) => Ok(Clock::Text(options.timestamps.unwrap_or(TimeUnit::Seconds))),

@@ -57,7 +57,8 @@ fn keys_come_in_any_order_and_unknown_ones_are_passed_over() {
 
 #[test]
 fn only_the_data_of_an_answer_is_an_answer_too() {
-    let data = r#"{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1700000000,"1"]]}]}"#;
+    let data =
+        r#"{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1700000000,"1"]]}]}"#;
     assert_eq!(shown_series(data).unwrap(), ["m 1@1700000000000"]);
 }
 
@@ -95,7 +96,10 @@ fn answers_that_are_not_whole_are_refused() {
         "the answer has warnings, so it may be partial: store a: timeout; store b: gone; fetch it again",
     );
     check(&with(r#""isPartial":true"#), "`isPartial` is true");
-    check(&MATRIX.replace("success", "pending"), "the `status` is `pending` and not `success`");
+    check(
+        &MATRIX.replace("success", "pending"),
+        "the `status` is `pending` and not `success`",
+    );
     check(r#"{"status":"success"}"#, "it has no `result`");
 }
 
@@ -109,29 +113,55 @@ fn what_is_no_list_of_series_is_refused() {
         r#"{"resultType":"scalar","result":[1795332635.115,"2"]}"#,
         "the answer is a scalar and not a list of series; query a metric",
     );
-    check(r#"{"result":[1795332635.115,"2"],"resultType":"scalar"}"#, "the answer is a single value");
-    check(r#"{"resultType":"streams","result":[]}"#, "the answer is a streams");
-    check(r#"["up"]"#, "invalid type: sequence, expected an object with `resultType` and `result`");
+    check(
+        r#"{"result":[1795332635.115,"2"],"resultType":"scalar"}"#,
+        "the answer is a single value",
+    );
+    check(
+        r#"{"resultType":"streams","result":[]}"#,
+        "the answer is a streams",
+    );
+    check(
+        r#"["up"]"#,
+        "invalid type: sequence, expected an object with `resultType` and `result`",
+    );
     check(
         r#"{"result":[{"histogram":[1700000000,{"count":"1"}],"metric":{"__name__":"h","a":"1"}}]}"#,
         r#"`h{a="1"}` is a histogram; query a gauge"#,
     );
     check(r#"{"result":[{"values":[]}]}"#, "a series has no `metric`");
-    check(r#"{"result":[{"metric":{},"metric":{}}]}"#, "`metric` occurs twice");
+    check(
+        r#"{"result":[{"metric":{},"metric":{}}]}"#,
+        "`metric` occurs twice",
+    );
     check(r#"{"result":[],"result":[]}"#, "`result` occurs twice");
-    check(r#"{"result":[{"metric":{"a":"1","a":"2"}}]}"#, "label `a` occurs twice");
-    check(r#"{"result":[{"metric":{"a":1}}]}"#, "invalid type: integer `1`, expected a string");
+    check(
+        r#"{"result":[{"metric":{"a":"1","a":"2"}}]}"#,
+        "label `a` occurs twice",
+    );
+    check(
+        r#"{"result":[{"metric":{"a":1}}]}"#,
+        "invalid type: integer `1`, expected a string",
+    );
 }
 
 #[test]
 fn faults_of_a_sample_have_their_place() {
     let check = |sample: &str, wanted: &str| {
-        let text = format!("{{\"data\":{{\"result\":[{{\"metric\":{{}},\"values\":[\n[1700000000,\"1\"],\n{sample}]}}]}}}}");
+        let text = format!(
+            "{{\"data\":{{\"result\":[{{\"metric\":{{}},\"values\":[\n[1700000000,\"1\"],\n{sample}]}}]}}}}"
+        );
         let error = shown_series(&text).unwrap_err();
-        assert!(error.starts_with("line 3, column ") && error.contains(wanted), "{sample}: {error}");
+        assert!(
+            error.starts_with("line 3, column ") && error.contains(wanted),
+            "{sample}: {error}"
+        );
     };
     check(r#"[1700000015,"85%"]"#, "value `85%` is not a number");
-    check(r#"[1700000015,85]"#, "invalid type: integer `85`, expected a value in quotes");
+    check(
+        r#"[1700000015,85]"#,
+        "invalid type: integer `85`, expected a value in quotes",
+    );
     check(r#"[1700000015]"#, "invalid length 1");
     check(r#"[1700000015,"1","2"]"#, "invalid length 3");
     check(r#"["1700000015","1"]"#, "expected a time in seconds");
@@ -148,8 +178,17 @@ fn faults_of_a_sample_have_their_place() {
 fn a_document_that_is_cut_anywhere_is_refused() {
     for cut in 1..MATRIX.len() {
         let error = read_text(&MATRIX[..cut]).unwrap_err();
-        assert_eq!(error.cause, Cause::Truncated { what: "JSON document" }, "cut at {cut}");
-        assert!(matches!(error.place, crate::recording::Place::Line { line: 1, .. }));
+        assert_eq!(
+            error.cause,
+            Cause::Truncated {
+                what: "JSON document"
+            },
+            "cut at {cut}"
+        );
+        assert!(matches!(
+            error.place,
+            crate::recording::Place::Line { line: 1, .. }
+        ));
     }
     assert_eq!(read_text(" \n").unwrap_err().cause, Cause::Empty);
 }
@@ -159,7 +198,10 @@ fn text_after_the_answer_is_refused() {
     assert!(read_text(&format!("{MATRIX}\r\n \n")).is_ok());
     for more in [MATRIX, "x", "]"] {
         let error = read_text(&format!("{MATRIX}\n{more}")).unwrap_err();
-        assert_eq!(error.to_string(), "line 2, column 1: there is text after the answer; keep one answer per file");
+        assert_eq!(
+            error.to_string(),
+            "line 2, column 1: there is text after the answer; keep one answer per file"
+        );
     }
 }
 
@@ -168,6 +210,9 @@ fn a_string_without_an_end_does_not_fill_the_memory() {
     let escaped = "\\\"".repeat(MAX_STRING);
     for endless in ["x".repeat(MAX_STRING + 2), escaped] {
         let text = format!(r#"{{"data":{{"result":[{{"metric":{{"a":"{endless}"}}}}]}}}}"#);
-        assert_eq!(read_text(&text).unwrap_err().cause, Cause::StringTooLong { limit: MAX_STRING });
+        assert_eq!(
+            read_text(&text).unwrap_err().cause,
+            Cause::StringTooLong { limit: MAX_STRING }
+        );
     }
 }
