@@ -222,16 +222,6 @@ fn assert_same(expected: &Truth, found: &Truth) {
     }
 }
 
-/// The samples that `keeps`.
-fn only(truth: &Truth, keeps: impl Fn(&Labels, f64) -> bool) -> Truth {
-    let mut kept = truth.clone();
-    for (series, samples) in &mut kept {
-        samples.retain(|&(_, value)| keeps(series, value));
-    }
-    kept.retain(|_, samples| !samples.is_empty());
-    kept
-}
-
 /// What `query_range` makes of samples: at each point of the grid the newest one that is young enough.
 fn resampled(truth: &Truth, young_enough: impl Fn(i64) -> bool) -> Truth {
     let mut resampled = Truth::new();
@@ -372,54 +362,20 @@ fn query_range_of_prometheus_repeats_what_is_younger_than_five_minutes() {
 
 #[test]
 fn an_exporter_that_dies_ends_its_series_with_a_stale_marker() {
-    let (exporter, served) = (Exporter::start(l40s_page), 5);
-    let config = scrape_config(&exporter);
-    let Some(server) = backends::prometheus(tempfile::tempdir().unwrap(), &config) else {
+    let exporter = Exporter::start(l40s_page);
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = backends::prometheus(folder, &scrape_config(&exporter)) else {
         return;
     };
-    let query = |query: &str| server.get("/api/v1/query", &[("query", query)]);
-    let results = |query_text: &str| {
-        let answer: Value = serde_json::from_slice(&query(query_text)).unwrap();
-        answer["data"]["result"].as_array().unwrap().clone()
-    };
-    wait_for("five scrapes", || {
-        let counts = results("count_over_time(DCGM_FI_DEV_GPU_UTIL[5m])");
-        let count: usize = counts.first()?["value"][1].as_str()?.parse().ok()?;
-        (count >= served).then_some(())
-    });
-    let served = exporter.die();
-    wait_for("the stale marker", || {
-        results("DCGM_FI_DEV_GPU_UTIL").is_empty().then_some(())
-    });
-    let selected = read(Format::QueryJson, &query("{__name__=~\"DCGM.+\"}[5m]"));
+    let served = dies_after_five_scrapes(exporter, &server);
+    let selected = server.get("/api/v1/query", &[("query", "{__name__=~\"DCGM.+\"}[5m]")]);
     server.post("/-/quit", b"");
     let folder = server.ended();
     let dump = read(Format::TsdbDump, &dumped(folder.path()));
 
-    for metric in ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_POWER_USAGE"] {
-        let [selected] = selected.of(metric) else {
-            panic!("one series of {metric}")
-        };
-        let [dumped] = dump.of(metric) else {
-            panic!("one series of {metric}")
-        };
-        assert_eq!(selected.labels(), dumped.labels());
-        assert_eq!(dumped.labels().get("job"), Some("dcgm"));
-        assert_eq!(dumped.labels().get("Hostname"), Some("gpu1-wl8sg"));
-        let exported = (0..served).map(|scrape| l40s(metric, scrape));
-        let selected: Vec<(i64, f64)> = selected.samples().collect();
-        assert_eq!(
-            selected.iter().map(|sample| sample.1).collect::<Vec<_>>(),
-            exported.collect::<Vec<_>>()
-        );
-        // A range selector leaves the marker out; a dump ends with it.
-        let dumped: Vec<(i64, f64)> = dumped.samples().collect();
-        assert_eq!(dumped[..served], selected);
-        assert!(
-            matches!(dumped[served..], [(_, end)] if end.is_nan()),
-            "{dumped:?}"
-        );
-    }
+    // A range selector leaves the marker out; a dump ends with it.
+    let selected = assert_scraped(&read(Format::QueryJson, &selected), served, Ending::Open);
+    assert_eq!(assert_scraped(&dump, served, Ending::Marker), selected);
     let [up] = dump.of("up") else { panic!("one `up`") };
     let up: Vec<f64> = up.samples().map(|sample| sample.1).collect();
     assert!(
@@ -450,9 +406,12 @@ fn imported(truth: &Truth) -> Option<Server> {
     Some(server)
 }
 
-/// VictoriaMetrics keeps infinities and drops what is not a number.
-fn numbers(truth: &Truth) -> Truth {
-    only(truth, |_, value| !value.is_nan())
+/// What VictoriaMetrics takes from text: infinities, too, but nothing that is not a number.
+fn numbers(mut truth: Truth) -> Truth {
+    for samples in truth.values_mut() {
+        samples.retain(|sample| !sample.1.is_nan());
+    }
+    truth
 }
 
 #[test]
@@ -460,19 +419,46 @@ fn an_export_of_victoria_metrics_holds_every_number() {
     let mut truth = fleet();
     truth.extend(schema());
     let Some(server) = imported(&truth) else { return };
+    let truth = numbers(truth);
     let query = [("match[]", "{__name__!=\"\"}")];
     let plain = server.get("/api/v1/export", &query);
-    assert_same(&numbers(&truth), &contents(&read(Format::VmExport, &plain)));
+    assert_same(&truth, &contents(&read(Format::VmExport, &plain)));
     let packed = server.ask("/api/v1/export", &query, &[("Accept-Encoding", "gzip")]);
     let packed = packed.unwrap().ok();
     assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < plain.len() / 2);
-    assert_same(&numbers(&truth), &contents(&read(Format::VmExport, &packed)));
+    assert_same(&truth, &contents(&read(Format::VmExport, &packed)));
+}
+
+#[test]
+fn an_export_of_victoria_metrics_ends_the_series_of_a_dead_exporter() {
+    let exporter = Exporter::start(l40s_page);
+    let Some(server) = victoria_metrics(Some(&scrape_config(&exporter))) else {
+        return;
+    };
+    let served = dies_after_five_scrapes(exporter, &server);
+    server.get("/internal/force_flush", &[]);
+    let everything = ("match[]", "{__name__!=\"\"}");
+    let merged = server.get("/api/v1/export", &[everything]);
+    let merged = assert_scraped(&read(Format::VmExport, &merged), served, Ending::Marker);
+    // Spared memory, it writes a line for each of its blocks, in no order of time.
+    let blocks = server.get("/api/v1/export", &[everything, ("reduce_mem_usage", "1")]);
+    assert!(
+        blocks.iter().filter(|&&byte| byte == b'\n').count() > 3,
+        "more lines than series"
+    );
+    let blocks = assert_scraped(&read(Format::VmExport, &blocks), served, Ending::Marker);
+    assert_eq!(blocks, merged);
+    // Its range selector gives the marker, too.
+    let selected = server.get("/api/v1/query", &[("query", "{__name__=~\"DCGM.+\"}[5m]")]);
+    let selected = assert_scraped(&read(Format::QueryJson, &selected), served, Ending::Marker);
+    assert_eq!(selected, merged);
 }
 
 #[test]
 fn query_range_of_victoria_metrics_repeats_one_and_a_half_scrapes() {
-    let truth = numbers(&fleet());
+    let truth = fleet();
     let Some(server) = imported(&truth) else { return };
+    let truth = numbers(truth);
     assert_same(&truth, &contents(&read(Format::QueryJson, &raw(&server))));
     // `nocache` keeps it from moving the grid to multiples of the step.
     let found = contents(&read(
@@ -518,6 +504,58 @@ fn scrape_config(exporter: &Exporter) -> String {
          scrape_configs: [{{job_name: dcgm, static_configs: [{{targets: ['{}']}}]}}]\n",
         exporter.target()
     )
+}
+
+/// Lets an exporter be scraped at least five times and die, and waits until the server knows. Gives the number of
+/// pages that were served.
+fn dies_after_five_scrapes(exporter: Exporter, server: &Server) -> usize {
+    let results = |query: &str| {
+        let answer: Value =
+            serde_json::from_slice(&server.get("/api/v1/query", &[("query", query)])).unwrap();
+        answer["data"]["result"].as_array().unwrap().clone()
+    };
+    wait_for("five scrapes", || {
+        let counts = results("count_over_time(DCGM_FI_DEV_GPU_UTIL[5m])");
+        let count: u32 = counts.first()?["value"][1].as_str()?.parse().ok()?;
+        (count >= 5).then_some(())
+    });
+    let served = exporter.die();
+    wait_for("the stale marker", || {
+        results("DCGM_FI_DEV_GPU_UTIL").is_empty().then_some(())
+    });
+    served
+}
+
+/// How a series is recorded to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With its last sample.
+    Open,
+    /// With a NaN after it.
+    Marker,
+}
+
+/// Asserts that a recording holds the values of all pages that were served, and this ending. Gives the samples
+/// without the marker.
+fn assert_scraped(metrics: &Metrics, served: usize, ending: Ending) -> Truth {
+    let mut scraped = Truth::new();
+    for metric in ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_POWER_USAGE"] {
+        let [series] = metrics.of(metric) else {
+            panic!("not one series of {metric}: {:?}", metrics.of(metric))
+        };
+        assert_eq!(series.labels().get("job"), Some("dcgm"));
+        assert_eq!(series.labels().get("Hostname"), Some("gpu1-wl8sg"));
+        let mut samples: Vec<(i64, f64)> = series.samples().collect();
+        if ending == Ending::Marker {
+            let (_, end) = samples.pop().unwrap();
+            assert!(end.is_nan(), "{samples:?}, {end}");
+        }
+        let values: Vec<f64> = samples.iter().map(|sample| sample.1).collect();
+        let exported: Vec<f64> = (0..served).map(|scrape| l40s(metric, scrape)).collect();
+        assert_eq!(values, exported);
+        scraped.insert(series.labels().clone(), samples);
+    }
+    scraped
 }
 
 // ---- The provisioning itself ----
