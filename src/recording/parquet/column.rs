@@ -1,0 +1,314 @@
+//! The cells of a Parquet column, a batch of rows at a time.
+
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::super::read_error::Cause;
+use super::refused;
+
+/// The most entries of maps in one page: the levels of a row's entries are in memory together, and run-length encoding
+/// makes millions of them out of a few bytes.
+const MAX_PAGE_VALUES: u32 = 1 << 22;
+
+/// A text of a Parquet file.
+///
+/// # Errors
+///
+/// [`Cause::NotText`].
+pub(super) fn text(bytes: &ByteArray) -> Result<&str, Cause> {
+    std::str::from_utf8(bytes.data()).map_err(|_| Cause::NotText)
+}
+
+/// The cells of a batch, `None` for null.
+pub(super) enum Cells {
+    /// Whole numbers.
+    Ints(Vec<Option<i64>>),
+    /// Other numbers.
+    Floats(Vec<Option<f64>>),
+    /// Texts.
+    Texts(Vec<Option<ByteArray>>),
+    /// Maps; a null is an empty one.
+    Maps(Vec<Vec<(ByteArray, ByteArray)>>),
+}
+
+impl Cells {
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ints(cells) => cells.len(),
+            Self::Floats(cells) => cells.len(),
+            Self::Texts(cells) => cells.len(),
+            Self::Maps(cells) => cells.len(),
+        }
+    }
+
+    /// A cell as a number.
+    pub(super) fn number(&self, row: usize) -> Option<f64> {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "gauges are far below 2^53")]
+            Self::Ints(cells) => cells.get(row)?.map(|number| number as f64),
+            Self::Floats(cells) => *cells.get(row)?,
+            Self::Texts(_) | Self::Maps(_) => None,
+        }
+    }
+
+    /// A cell as the shortest decimal number.
+    pub(super) fn shown_number(&self, row: usize) -> Option<String> {
+        match self {
+            Self::Ints(cells) => cells.get(row)?.map(|number| number.to_string()),
+            Self::Floats(cells) => cells.get(row)?.map(|number| number.to_string()),
+            Self::Texts(_) | Self::Maps(_) => None,
+        }
+    }
+
+    /// A cell as text.
+    pub(super) fn bytes(&self, row: usize) -> Option<&ByteArray> {
+        match self {
+            Self::Texts(cells) => cells.get(row)?.as_ref(),
+            Self::Ints(_) | Self::Floats(_) | Self::Maps(_) => None,
+        }
+    }
+}
+
+/// A column that is being read.
+pub(super) enum Leaf {
+    /// 32-bit whole numbers.
+    Int32(Flat<Int32Type>),
+    /// 64-bit whole numbers.
+    Int64(Flat<Int64Type>),
+    /// 32-bit floats.
+    Float(Flat<FloatType>),
+    /// 64-bit floats.
+    Double(Flat<DoubleType>),
+    /// Texts.
+    Text(Flat<ByteArrayType>),
+    /// Maps from text to text: keys and values.
+    Map(Box<[Flat<ByteArrayType>; 2]>),
+    /// Whole numbers as texts.
+    Label(Box<Leaf>),
+}
+
+impl Leaf {
+    /// A column of single cells.
+    pub(super) fn flat(column: ColumnDescPtr, pages: Box<dyn PageReader>) -> Result<Self, Cause> {
+        let max_def = column.max_def_level();
+        let most = if column.max_rep_level() > 0 {
+            MAX_PAGE_VALUES
+        } else {
+            u32::MAX
+        };
+        Ok(match get_column_reader(column, Guarded::new(pages, most)) {
+            ColumnReader::Int32ColumnReader(reader) => Self::Int32(Flat::new(reader, max_def)),
+            ColumnReader::Int64ColumnReader(reader) => Self::Int64(Flat::new(reader, max_def)),
+            ColumnReader::FloatColumnReader(reader) => Self::Float(Flat::new(reader, max_def)),
+            ColumnReader::DoubleColumnReader(reader) => Self::Double(Flat::new(reader, max_def)),
+            ColumnReader::ByteArrayColumnReader(reader) => Self::Text(Flat::new(reader, max_def)),
+            _ => {
+                let reason = "a column has a type that is not read".to_owned();
+                return Err(Cause::Parquet { reason });
+            }
+        })
+    }
+
+    /// A column of maps.
+    pub(super) fn map(
+        keys: (ColumnDescPtr, Box<dyn PageReader>),
+        values: (ColumnDescPtr, Box<dyn PageReader>),
+    ) -> Result<Self, Cause> {
+        match (Self::flat(keys.0, keys.1)?, Self::flat(values.0, values.1)?) {
+            (Self::Text(keys), Self::Text(values)) => Ok(Self::Map(Box::new([keys, values]))),
+            _ => {
+                let reason = "a map is not from text to text".to_owned();
+                Err(Cause::Parquet { reason })
+            }
+        }
+    }
+
+    /// The same with its numbers as texts.
+    pub(super) fn as_labels(self) -> Self {
+        Self::Label(Box::new(self))
+    }
+
+    /// The next rows, at most so many; none after the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Parquet`].
+    pub(super) fn batch(&mut self, rows: usize) -> Result<Cells, Cause> {
+        Ok(match self {
+            Self::Int32(leaf) => Cells::Ints(leaf.cells(rows, |&number| i64::from(number))?),
+            Self::Int64(leaf) => Cells::Ints(leaf.cells(rows, |&number| number)?),
+            Self::Float(leaf) => Cells::Floats(leaf.cells(rows, |&number| f64::from(number))?),
+            Self::Double(leaf) => Cells::Floats(leaf.cells(rows, |&number| number)?),
+            Self::Text(leaf) => Cells::Texts(leaf.cells(rows, ByteArray::clone)?),
+            Self::Map(leaves) => Cells::Maps(maps(leaves, rows)?),
+            Self::Label(leaf) => match leaf.batch(rows)? {
+                Cells::Ints(ints) => {
+                    let text = |number: i64| ByteArray::from(number.to_string().into_bytes());
+                    Cells::Texts(ints.into_iter().map(|cell| cell.map(text)).collect())
+                }
+                other => other,
+            },
+        })
+    }
+}
+
+/// One leaf of the schema, and the batch that was read last.
+pub(super) struct Flat<T: DataType> {
+    reader: ColumnReaderImpl<T>,
+    max_def: i16,
+    values: Vec<T::T>,
+    /// For each cell, whether it is there: then it is `max_def`.
+    definitions: Vec<i16>,
+    /// For each entry of a list, 0 if it begins a row.
+    repetitions: Vec<i16>,
+}
+
+impl<T: DataType> Flat<T> {
+    fn new(reader: ColumnReaderImpl<T>, max_def: i16) -> Self {
+        Self {
+            reader,
+            max_def,
+            values: Vec::new(),
+            definitions: Vec::new(),
+            repetitions: Vec::new(),
+        }
+    }
+
+    fn fill(&mut self, rows: usize) -> Result<(), Cause> {
+        self.values.clear();
+        self.definitions.clear();
+        self.repetitions.clear();
+        let (definitions, repetitions) = (&mut self.definitions, &mut self.repetitions);
+        let read = self
+            .reader
+            .read_records(rows, Some(definitions), Some(repetitions), &mut self.values);
+        read.map(drop).map_err(|error| refused(&error))
+    }
+
+    fn cells<V>(&mut self, rows: usize, convert: impl Fn(&T::T) -> V) -> Result<Vec<Option<V>>, Cause> {
+        self.fill(rows)?;
+        if self.max_def == 0 {
+            return Ok(self.values.iter().map(|value| Some(convert(value))).collect());
+        }
+        let mut values = self.values.iter();
+        let cell = |&definition: &i16| {
+            let there = definition == self.max_def;
+            there.then(|| values.next().map(&convert)).flatten()
+        };
+        Ok(self.definitions.iter().map(cell).collect())
+    }
+}
+
+/// Puts maps together from their keys and values. A value that is null is empty, which is the same as no label.
+fn maps(
+    leaves: &mut [Flat<ByteArrayType>; 2],
+    rows: usize,
+) -> Result<Vec<Vec<(ByteArray, ByteArray)>>, Cause> {
+    for leaf in &mut *leaves {
+        leaf.fill(rows)?;
+    }
+    let [keys, values] = leaves;
+    if keys.repetitions != values.repetitions || keys.definitions.len() != values.definitions.len() {
+        let reason = "the keys and values of a map are not equally many".to_owned();
+        return Err(Cause::Parquet { reason });
+    }
+    let (mut names, mut texts) = (keys.values.iter(), values.values.iter());
+    let mut maps: Vec<Vec<(ByteArray, ByteArray)>> = Vec::new();
+    let levels = keys
+        .repetitions
+        .iter()
+        .zip(keys.definitions.iter().zip(&values.definitions));
+    for (&repetition, (&name, &text)) in levels {
+        if repetition == 0 {
+            maps.push(Vec::new());
+        }
+        let name = (name == keys.max_def).then(|| names.next()).flatten();
+        let text = (text == values.max_def).then(|| texts.next()).flatten();
+        if let (Some(map), Some(name)) = (maps.last_mut(), name) {
+            map.push((name.clone(), text.cloned().unwrap_or_default()));
+        }
+    }
+    Ok(maps)
+}
+
+/// Looks at pages before they are decoded.
+///
+/// The crate takes two things on trust that a garbled file may get wrong: that a page which refers to a dictionary has
+/// one (else it panics), and how many values a page holds (it makes room for that many).
+struct Guarded {
+    pages: Box<dyn PageReader>,
+    dictionary: Dictionary,
+    /// The most values of a page.
+    most: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dictionary {
+    Missing,
+    Seen,
+}
+
+impl Guarded {
+    #[expect(clippy::new_ret_no_self, reason = "the column reader wants it in this form")]
+    fn new(pages: Box<dyn PageReader>, most: u32) -> Box<dyn PageReader> {
+        Box::new(Self {
+            pages,
+            dictionary: Dictionary::Missing,
+            most,
+        })
+    }
+
+    fn check(&mut self, page: &Page) -> ParquetResult<()> {
+        let refused = |reason: &str| Err(ParquetError::General(reason.to_owned()));
+        let by_dictionary = matches!(
+            page.encoding(),
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
+        );
+        match page {
+            // Every value takes at least a bit of a byte; of the types that are read, whole bytes.
+            Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {
+                refused("a dictionary is shorter than it says")
+            }
+            Page::DictionaryPage { .. } => {
+                self.dictionary = Dictionary::Seen;
+                Ok(())
+            }
+            _ if by_dictionary && self.dictionary == Dictionary::Missing => {
+                refused("a page refers to a dictionary that is not there")
+            }
+            _ if page.num_values() > self.most => refused("a page of maps has more than 4194304 entries"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Iterator for Guarded {
+    type Item = ParquetResult<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Guarded {
+    fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
+        let page = self.pages.get_next_page()?;
+        if let Some(page) = &page {
+            self.check(page)?;
+        }
+        Ok(page)
+    }
+
+    fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> ParquetResult<()> {
+        self.pages.skip_next_page()
+    }
+}
