@@ -23,9 +23,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use backends::exporter::Exporter;
-use backends::{Hints, Place, Program, Server, chrome_driver, find, place, run, victoria_metrics, wait_for};
+use backends::{Hints, Place, Program, Server, find, place, run, victoria_metrics, wait_for};
 use gpuscale::recording::{self, Format, Labels, Metrics, ReadOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// What is known to be true of a recording: each series' samples as (unix milliseconds, value).
@@ -362,12 +362,10 @@ fn query_range_of_prometheus_repeats_what_is_younger_than_five_minutes() {
 
 #[test]
 fn an_exporter_that_dies_ends_its_series_with_a_stale_marker() {
-    let exporter = Exporter::start(l40s_page);
-    let folder = tempfile::tempdir().unwrap();
-    let Some(server) = backends::prometheus(folder, &scrape_config(&exporter)) else {
+    let start = |config: &str| backends::prometheus(tempfile::tempdir().unwrap(), config);
+    let Some((server, served)) = scraped_until_death(start) else {
         return;
     };
-    let served = dies_after_five_scrapes(exporter, &server);
     let selected = server.get("/api/v1/query", &[("query", "{__name__=~\"DCGM.+\"}[5m]")]);
     server.post("/-/quit", b"");
     let folder = server.ended();
@@ -431,11 +429,9 @@ fn an_export_of_victoria_metrics_holds_every_number() {
 
 #[test]
 fn an_export_of_victoria_metrics_ends_the_series_of_a_dead_exporter() {
-    let exporter = Exporter::start(l40s_page);
-    let Some(server) = victoria_metrics(Some(&scrape_config(&exporter))) else {
+    let Some((server, served)) = scraped_until_death(|config| victoria_metrics(Some(config))) else {
         return;
     };
-    let served = dies_after_five_scrapes(exporter, &server);
     server.get("/internal/force_flush", &[]);
     let everything = ("match[]", "{__name__!=\"\"}");
     let merged = server.get("/api/v1/export", &[everything]);
@@ -498,32 +494,36 @@ fn l40s(metric: &str, scrape: usize) -> f64 {
     }
 }
 
-fn scrape_config(exporter: &Exporter) -> String {
-    format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs: [{{job_name: dcgm, static_configs: [{{targets: ['{}']}}]}}]\n",
-        exporter.target()
-    )
-}
-
-/// Lets an exporter be scraped at least five times and die, and waits until the server knows. Gives the number of
-/// pages that were served.
-fn dies_after_five_scrapes(exporter: Exporter, server: &Server) -> usize {
-    let results = |query: &str| {
-        let answer: Value =
-            serde_json::from_slice(&server.get("/api/v1/query", &[("query", query)])).unwrap();
-        answer["data"]["result"].as_array().unwrap().clone()
-    };
-    wait_for("five scrapes", || {
-        let counts = results("count_over_time(DCGM_FI_DEV_GPU_UTIL[5m])");
-        let count: u32 = counts.first()?["value"][1].as_str()?.parse().ok()?;
-        (count >= 5).then_some(())
-    });
-    let served = exporter.die();
-    wait_for("the stale marker", || {
-        results("DCGM_FI_DEV_GPU_UTIL").is_empty().then_some(())
-    });
-    served
+/// Lets a server scrape an exporter at least five times, has the exporter die, and waits until the server knows. Gives
+/// the server, and the number of pages that were served, all of which it took.
+fn scraped_until_death(start: impl Fn(&str) -> Option<Server>) -> Option<(Server, usize)> {
+    // A scrape that takes a second fails. On a machine that stood still for so long, the page is served but not taken.
+    for _ in 0..5 {
+        let exporter = Exporter::start(l40s_page);
+        let server = start(&format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs: [{{job_name: dcgm, static_configs: [{{targets: ['{}']}}]}}]\n",
+            exporter.target()
+        ))?;
+        let value = |query: &str| {
+            let answer = server.get("/api/v1/query", &[("query", query)]);
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            let text = answer["data"]["result"].get(0)?["value"][1].as_str()?;
+            text.parse::<usize>().ok()
+        };
+        wait_for("five scrapes", || {
+            value("sum_over_time(up[5m])").filter(|&taken| taken >= 5)
+        });
+        let served = exporter.die();
+        wait_for("the stale marker", || {
+            let gone = value("count(DCGM_FI_DEV_GPU_UTIL)").is_none() && value("up") == Some(0);
+            gone.then_some(())
+        });
+        if value("sum_over_time(up[5m])") == Some(served) {
+            return Some((server, served));
+        }
+    }
+    panic!("the server never took all pages that were served")
 }
 
 /// How a series is recorded to end.
@@ -558,34 +558,7 @@ fn assert_scraped(metrics: &Metrics, served: usize, ending: Ending) -> Truth {
     scraped
 }
 
-// ---- The provisioning itself ----
-
-#[test]
-fn a_browser_does_what_its_driver_is_told() {
-    let Some((driver, browser)) = chrome_driver() else {
-        return;
-    };
-    let profile = driver.folder().join("profile");
-    let arguments = [
-        "--headless".to_owned(),
-        "--no-sandbox".to_owned(),
-        "--disable-background-networking".to_owned(),
-        format!("--user-data-dir={}", profile.display()),
-    ];
-    let options = json!({"binary": browser, "args": arguments});
-    let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
-    let answer = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap()["value"].clone();
-    let session = answer(driver.post("/session", wanted.to_string().as_bytes()));
-    let session = format!("/session/{}", session["sessionId"].as_str().unwrap());
-    let page = json!({"url": "data:text/html,<title>eight%20GPUs</title>"});
-    driver.post(&format!("{session}/url"), page.to_string().as_bytes());
-    assert_eq!(
-        answer(driver.get(&format!("{session}/title"), &[])),
-        json!("eight GPUs")
-    );
-    // The browser is the driver's child and goes when its session does.
-    driver.delete(&session);
-}
+// ---- Where the programs are ----
 
 #[test]
 fn a_program_is_looked_for_in_order_and_what_is_missing_is_named() {

@@ -6,7 +6,7 @@
 //!
 //! A [`Server`] has a directory and a port of its own, listens on 127.0.0.1 only, and is killed and waited for when
 //! it goes out of scope. If that happens because the test failed, the end of what it logged is shown. This module does
-//! not know recordings.
+//! not know recordings. The browser of the tests has a rig of its own.
 
 #![allow(
     dead_code,
@@ -40,8 +40,6 @@ pub enum Program {
     Prometheus,
     Promtool,
     VictoriaMetrics,
-    Chromium,
-    ChromeDriver,
 }
 
 impl Program {
@@ -51,8 +49,6 @@ impl Program {
             Self::Prometheus => "PROMETHEUS_BIN",
             Self::Promtool => "PROMTOOL_BIN",
             Self::VictoriaMetrics => "VICTORIA_METRICS_BIN",
-            Self::Chromium => "CHROMIUM_BIN",
-            Self::ChromeDriver => "CHROMEDRIVER_BIN",
         }
     }
 
@@ -62,8 +58,6 @@ impl Program {
             Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
             Self::VictoriaMetrics => "victoria-metrics",
-            Self::Chromium => "chromium",
-            Self::ChromeDriver => "chromedriver",
         }
     }
 
@@ -72,7 +66,6 @@ impl Program {
         match self {
             Self::Prometheus | Self::Promtool => "prometheus",
             Self::VictoriaMetrics => "victoria-metrics",
-            Self::Chromium | Self::ChromeDriver => "chromium",
         }
     }
 }
@@ -80,7 +73,7 @@ impl Program {
 /// What is known of a program before it is looked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints<'a> {
-    /// `GPUSCALE_SKIP_BACKENDS`: words of [`Program::backend`], separated by commas.
+    /// `GPUSCALE_SKIP_BACKENDS`: words of [`Program::backend`], separated by commas or spaces.
     pub skip: &'a str,
     /// The value of the program's variable, if it is set.
     pub variable: Option<&'a OsStr>,
@@ -103,7 +96,7 @@ pub enum Place {
 /// an error and not a reason to take another program than the one that was meant.
 pub fn place(program: Program, hints: Hints<'_>) -> Place {
     let (variable, backend) = (program.variable(), program.backend());
-    if hints.skip.split(',').any(|word| word.trim() == backend) {
+    if hints.skip.split([',', ' ']).any(|word| word == backend) {
         return Place::Skipped;
     }
     if let Some(given) = hints.variable.filter(|given| !given.is_empty()) {
@@ -335,15 +328,6 @@ impl Server {
             .ok()
     }
 
-    /// Deletes what has to be there.
-    pub fn delete(&self, path: &str) {
-        let response = self.agent.delete(self.url(path)).call();
-        let response = response.unwrap_or_else(|error| panic!("{path}: {error}"));
-        answer(response)
-            .unwrap_or_else(|| panic!("the answer for {path} broke off"))
-            .ok();
-    }
-
     /// Waits until a server that was told to end has ended, and gives its directory.
     pub fn ended(mut self) -> TempDir {
         wait_for("the server to end", || self.child.try_wait().unwrap());
@@ -435,15 +419,6 @@ pub fn victoria_metrics(scrape_config: Option<&str>) -> Option<Server> {
         says(server, "/health", "OK") && says(server, "/flags", &ours)
     };
     Some(Server::start(&program, folder, arguments, ready))
-}
-
-/// A WebDriver server, and the browser that it is to drive.
-pub fn chrome_driver() -> Option<(Server, PathBuf)> {
-    let (browser, driver) = (find(Program::Chromium)?, find(Program::ChromeDriver)?);
-    let arguments = |_: &Path, port: u16| vec![format!("--port={port}")];
-    let ready = |server: &Server| says(server, "/status", "\"ready\":true");
-    let folder = tempfile::tempdir().unwrap();
-    Some((Server::start(&driver, folder, arguments, ready), browser))
 }
 
 /// Whether a server answers with success and `text` somewhere in it.
