@@ -6,6 +6,7 @@
 //! - [`policy`]: the engine. Samples and a view of the pool in, one decision with its whole record out. Pure.
 //! - [`api`]: the `GpuScalePolicy` resource, its rules, and its translation for the engine.
 //! - [`recording`]: recorded demand, from bytes to values.
+//! - [`devices`]: from labelled series to the devices of a pool.
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
 //! - [`report`]: results and decisions as tables, JSON and words.
 //!
@@ -43,6 +44,7 @@
 //! ```
 
 pub mod api;
+pub mod devices;
 pub mod policy;
 pub mod recording;
 pub mod report;
