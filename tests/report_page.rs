@@ -179,6 +179,17 @@ fn the_command_writes_the_page_and_prints_the_scorecard() {
 }
 
 #[test]
+fn what_a_recording_hides_is_shaded() {
+    let path = report("derived", &["simulations/dcgm-week", "--loop", "closed"]);
+    let page = fs::read_to_string(path).unwrap();
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    for kind in ["censored", "unknown"] {
+        assert!(!data[kind].as_array().unwrap().is_empty(), "{kind}");
+    }
+}
+
+#[test]
 fn what_cannot_be_reported_is_refused() {
     let check = |arguments: &[&str], expected: &str| {
         let output = gpuscale(arguments);
