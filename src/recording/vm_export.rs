@@ -353,7 +353,7 @@ mod tests {
         );
         check(
             r#"{"metric":{},"values":[1,],"timestamps":[1,2]}"#,
-            "column 41: timestamp `1` as",
+            "column 42: timestamp `1` as",
         );
         check(
             r#"{"metric":{"a":1},"values":[1],"timestamps":[1]}"#,

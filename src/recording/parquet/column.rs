@@ -1,6 +1,6 @@
 //! The cells of a Parquet column, a batch of rows at a time.
 
-use parquet::basic::Encoding;
+use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
@@ -13,6 +13,14 @@ use super::refused;
 /// The most entries of maps in one page: the levels of a row's entries are in memory together, and run-length encoding
 /// makes millions of them out of a few bytes.
 const MAX_PAGE_VALUES: u32 = 1 << 22;
+
+/// Encodings whose decoders answer garbled pages with errors.
+const SOUND: [Encoding; 4] = [
+    Encoding::PLAIN,
+    Encoding::PLAIN_DICTIONARY,
+    Encoding::RLE_DICTIONARY,
+    Encoding::DELTA_BINARY_PACKED,
+];
 
 /// A text of a Parquet file.
 ///
@@ -96,12 +104,8 @@ impl Leaf {
     /// A column of single cells.
     pub(super) fn flat(column: ColumnDescPtr, pages: Box<dyn PageReader>) -> Result<Self, Cause> {
         let max_def = column.max_def_level();
-        let most = if column.max_rep_level() > 0 {
-            MAX_PAGE_VALUES
-        } else {
-            u32::MAX
-        };
-        Ok(match get_column_reader(column, Guarded::new(pages, most)) {
+        let pages = Guarded::boxed(&column, pages);
+        Ok(match get_column_reader(column, pages) {
             ColumnReader::Int32ColumnReader(reader) => Self::Int32(Flat::new(reader, max_def)),
             ColumnReader::Int64ColumnReader(reader) => Self::Int64(Flat::new(reader, max_def)),
             ColumnReader::FloatColumnReader(reader) => Self::Float(Flat::new(reader, max_def)),
@@ -230,7 +234,7 @@ fn maps(
         let name = (name == keys.max_def).then(|| names.next()).flatten();
         let text = (text == values.max_def).then(|| texts.next()).flatten();
         if let (Some(map), Some(name)) = (maps.last_mut(), name) {
-            map.push((name.clone(), text.cloned().unwrap_or_default()));
+            map.push((name.clone(), text.cloned().unwrap_or_else(|| ByteArray::from(""))));
         }
     }
     Ok(maps)
@@ -238,13 +242,14 @@ fn maps(
 
 /// Looks at pages before they are decoded.
 ///
-/// The crate takes two things on trust that a garbled file may get wrong: that a page which refers to a dictionary has
-/// one (else it panics), and how many values a page holds (it makes room for that many).
+/// The crate takes some things on trust that a garbled file may get wrong, and then panics or takes all memory: that a
+/// page which refers to a dictionary has one, how many values a dictionary holds, that there are bytes left for the
+/// length of a text, and the lengths of texts that are packed by their differences and of floats that are split into
+/// streams. The encodings of the last two are refused; the common tools do not write them unless they are told to.
 struct Guarded {
     pages: Box<dyn PageReader>,
+    column: ColumnDescPtr,
     dictionary: Dictionary,
-    /// The most values of a page.
-    most: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -254,37 +259,96 @@ enum Dictionary {
 }
 
 impl Guarded {
-    #[expect(clippy::new_ret_no_self, reason = "the column reader wants it in this form")]
-    fn new(pages: Box<dyn PageReader>, most: u32) -> Box<dyn PageReader> {
+    fn boxed(column: &ColumnDescPtr, pages: Box<dyn PageReader>) -> Box<dyn PageReader> {
         Box::new(Self {
             pages,
+            column: ColumnDescPtr::clone(column),
             dictionary: Dictionary::Missing,
-            most,
         })
     }
 
-    fn check(&mut self, page: &Page) -> ParquetResult<()> {
-        let refused = |reason: &str| Err(ParquetError::General(reason.to_owned()));
-        let by_dictionary = matches!(
-            page.encoding(),
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
-        );
+    /// The page, if its decoder will get along with it.
+    fn check(&mut self, page: Page) -> Result<Page, &'static str> {
+        let encoding = page.encoding();
+        let by_dictionary = matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        if let Page::DictionaryPage { buf, num_values, .. } = &page {
+            // Every value of the types that are read takes a byte at least.
+            if *num_values as usize > buf.len() {
+                return Err("a dictionary is shorter than it says");
+            }
+            self.dictionary = Dictionary::Seen;
+        } else if !SOUND.contains(&encoding) {
+            return Err("a page has an encoding that is not read; use dictionaries or PLAIN");
+        } else if by_dictionary && self.dictionary == Dictionary::Missing {
+            return Err("a page refers to a dictionary that is not there");
+        } else if self.column.max_rep_level() > 0 && page.num_values() > MAX_PAGE_VALUES {
+            return Err("a page of maps has more than 4194304 entries");
+        }
+        let plain = encoding == Encoding::PLAIN || !page.is_data_page();
+        if plain && self.column.physical_type() == Physical::BYTE_ARRAY {
+            return self.check_texts(page);
+        }
+        Ok(page)
+    }
+
+    /// Follows the lengths of texts to the end of the page, and puts a length there that no text has: if there are
+    /// fewer texts than the page says, its decoder stops at that one with an error.
+    fn check_texts(&self, mut page: Page) -> Result<Page, &'static str> {
+        let start = self
+            .values_start(&page)
+            .ok_or("the levels of a page are longer than the page")?;
+        let (Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. }) =
+            &mut page;
+        let mut rest = buf.get(start..).unwrap_or_default();
+        while !rest.is_empty() {
+            rest = after_text(rest).ok_or("a text is longer than its page")?;
+        }
+        *buf = [buf.as_ref(), &[0xff; LENGTH]].concat().into();
+        Ok(page)
+    }
+
+    /// Where the values of a page begin, after its levels.
+    fn values_start(&self, page: &Page) -> Option<usize> {
         match page {
-            // Every value takes at least a bit of a byte; of the types that are read, whole bytes.
-            Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {
-                refused("a dictionary is shorter than it says")
+            Page::DictionaryPage { .. } => Some(0),
+            Page::DataPageV2 {
+                buf,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => {
+                let start = def_levels_byte_len.checked_add(*rep_levels_byte_len)? as usize;
+                (start <= buf.len()).then_some(start)
             }
-            Page::DictionaryPage { .. } => {
-                self.dictionary = Dictionary::Seen;
-                Ok(())
+            Page::DataPage {
+                buf,
+                def_level_encoding,
+                rep_level_encoding,
+                ..
+            } => {
+                let mut rest = buf.as_ref();
+                for (most, encoding) in [
+                    (self.column.max_rep_level(), rep_level_encoding),
+                    (self.column.max_def_level(), def_level_encoding),
+                ] {
+                    if most > 0 {
+                        // The other encoding of levels is deprecated, and has no length.
+                        rest = after_text(rest).filter(|_| *encoding == Encoding::RLE)?;
+                    }
+                }
+                Some(buf.len() - rest.len())
             }
-            _ if by_dictionary && self.dictionary == Dictionary::Missing => {
-                refused("a page refers to a dictionary that is not there")
-            }
-            _ if page.num_values() > self.most => refused("a page of maps has more than 4194304 entries"),
-            _ => Ok(()),
         }
     }
+}
+
+/// Bytes of the length in front of a text, and of levels.
+const LENGTH: usize = 4;
+
+/// What comes after a length and as many bytes.
+fn after_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
+    rest.get(u32::from_le_bytes(*length) as usize..)
 }
 
 impl Iterator for Guarded {
@@ -297,11 +361,13 @@ impl Iterator for Guarded {
 
 impl PageReader for Guarded {
     fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
-        let page = self.pages.get_next_page()?;
-        if let Some(page) = &page {
-            self.check(page)?;
-        }
-        Ok(page)
+        let Some(page) = self.pages.get_next_page()? else {
+            return Ok(None);
+        };
+        let checked = self.check(page);
+        checked
+            .map(Some)
+            .map_err(|reason| ParquetError::General(reason.to_owned()))
     }
 
     fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {

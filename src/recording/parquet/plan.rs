@@ -105,6 +105,16 @@ impl Plan {
         }
         let schema = group.metadata().schema_descr();
         let pages = |leaf| {
+            let chunk = group.metadata().column(leaf);
+            let places = [
+                chunk.dictionary_page_offset().unwrap_or(0),
+                chunk.data_page_offset(),
+                chunk.compressed_size(),
+            ];
+            if places.iter().any(|&place| place < 0) {
+                let reason = "a column begins before the file or is shorter than nothing".to_owned();
+                return Err(Cause::Parquet { reason });
+            }
             group
                 .get_column_page_reader(leaf)
                 .map_err(|error| refused(&error))
