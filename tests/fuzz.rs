@@ -28,10 +28,10 @@ use gpuscale::simulator::scenario_suite::Suite;
 use documents::{Sample, T0, document, found, gzip, wanted, zstandard};
 
 /// Inputs of a target that takes bytes as they come.
-const OF_BYTES: usize = 20_000;
+const OF_BYTES: usize = 4_000;
 
 /// Inputs of a target that writes a document first.
-const OF_DOCUMENTS: usize = 2_000;
+const OF_DOCUMENTS: usize = 1_000;
 
 /// What a document is written from: for each sample its series, its value and how odd that is.
 type Specification = Vec<(u8, i32, u8)>;
