@@ -20,7 +20,7 @@ use std::io::Read as _;
 
 use bolero::check;
 use gpuscale::recording::{
-    Format, Labels, Metrics, ReadError, ReadOptions, Recording, TimeUnit, read, unpacked,
+    Format, Labels, Metrics, ReadError, ReadOptions, Recording, Series, TimeUnit, read, unpacked,
 };
 use gpuscale::simulator::scenario::Scenario;
 use gpuscale::simulator::scenario_suite::Suite;
@@ -120,7 +120,7 @@ fn judge(format: Format, bytes: &[u8], options: &ReadOptions) -> Result<Metrics,
             let again = read(format, &mut &*bytes, options).unwrap();
             assert_eq!(found(metrics), found(&again));
             assert_eq!(metrics.tally(), again.tally());
-            let samples: usize = metrics.series().iter().map(|series| series.len()).sum();
+            let samples: usize = metrics.series().iter().map(Series::len).sum();
             assert!(samples > 0 && samples as u64 == metrics.tally().samples);
         }
         Err(error) => explains_itself(error),

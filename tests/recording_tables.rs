@@ -27,6 +27,12 @@ const FORMATS: [Format; 5] = [
     Format::Parquet,
 ];
 
+/// The bound of a line of an export and of a row of a table.
+const LINE: usize = 64 << 20;
+
+/// The bound of a string in an answer.
+const STRING: usize = 1 << 20;
+
 /// Those that are text.
 const TEXT: [Format; 4] = [
     Format::QueryJson,
@@ -346,7 +352,6 @@ fn a_line_without_an_end_is_refused_before_it_fills_the_memory() {
             endless.given
         );
     };
-    const LINE: usize = 64 << 20;
     let long = || Cause::LineTooLong { limit: LINE };
     check(
         Format::VmExport,
@@ -359,11 +364,10 @@ fn a_line_without_an_end_is_refused_before_it_fills_the_memory() {
     check(
         Format::CsvLong,
         "time,value,name\n1700000000,1,\"",
-        "x\n",
+        &format!("{}\n", "x".repeat(999)),
         LINE,
         long(),
     );
-    const STRING: usize = 1 << 20;
     let start = r#"{"data":{"result":[{"metric":{"a":""#;
     check(
         Format::QueryJson,
@@ -406,5 +410,44 @@ fn a_small_file_that_unpacks_to_much_of_the_same_stays_small_in_memory() {
         let metrics = read_packed(Format::CsvLong, &packed).unwrap();
         assert_eq!(metrics.tally().samples, 1);
         assert!(metrics.heap_bytes() < 1000);
+    }
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_read_as_it_says() {
+    let page = include_str!("../simulations/README.md");
+    let section = page
+        .split("## Recordings\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let examples: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+    let wanted = [
+        (Format::QueryJson, 2),
+        (Format::VmExport, 3),
+        (Format::CsvWide, 4),
+        (Format::CsvWide, 3),
+        (Format::CsvLong, 2),
+        (Format::OpenMetrics, 4),
+    ];
+    assert_eq!(examples.len(), wanted.len());
+    for (example, (format, samples)) in examples.into_iter().zip(wanted) {
+        let (_, text) = example.split_once('\n').unwrap();
+        assert_eq!(Format::detect(text.as_bytes()), Ok(format), "{text}");
+        let options = ReadOptions {
+            metric: Some("DCGM_FI_DEV_GPU_UTIL".to_owned()),
+            column_label: Some("node".to_owned()),
+            ..ReadOptions::default()
+        };
+        let metrics = read(format, &mut text.as_bytes(), &options).unwrap();
+        assert_eq!(metrics.tally().samples, samples, "{text}");
+    }
+    for format in Format::ALL {
+        assert!(
+            section.contains(&format!("| `{format}` |")),
+            "{format} is not in the table"
+        );
     }
 }
