@@ -72,10 +72,13 @@ fn samples() -> Vec<Sample> {
     samples
 }
 
-/// How late a node is scraped: some milliseconds, never twice the same, so that no axis of time is even.
+/// How late a node is scraped: up to 100 ms, different each time and for each node, so that no axis of time is even and
+/// only the devices of one node share theirs. The mixing is that of `SplitMix64` (Steele, Lea, Flood 2014).
 fn jitter_ms(node: usize, scrape: i64) -> i64 {
-    let node = i64::try_from(node).unwrap();
-    (node * 131 + scrape * 7_919) % 10
+    let mut bits = (node as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ scrape.unsigned_abs();
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    i64::try_from((bits ^ (bits >> 31)) % 100).unwrap()
 }
 
 /// The labels of a GPU, with `=` and `,` between them as they are in this form of text.

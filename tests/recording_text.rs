@@ -10,8 +10,9 @@
     reason = "the helpers of tests may fail as tests do"
 )]
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 
 use gpuscale::recording::{Cause, Format, Metrics, Place, ReadError, ReadOptions, read, unpacked};
 
@@ -177,6 +178,11 @@ fn text_that_was_cut_short_or_is_something_else_is_refused() {
     assert!(matches!(page.cause, Cause::WebPage { .. }), "{page}");
 }
 
+/// Whether a line of a page holds a sample.
+fn sample(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with('#')
+}
+
 #[test]
 fn a_page_of_an_exporter_is_refused_for_its_missing_times() {
     let mut pages = 0;
@@ -190,10 +196,7 @@ fn a_page_of_an_exporter_is_refused_for_its_missing_times() {
         let name = path.display();
         assert_eq!(Format::detect(page.as_bytes()), Ok(Format::Prometheus), "{name}");
         let error = refused(page.as_bytes());
-        let (index, first) = (1..)
-            .zip(page.lines())
-            .find(|(_, line)| !line.starts_with('#'))
-            .unwrap();
+        let (index, first) = (1..).zip(page.lines()).find(|(_, line)| sample(line)).unwrap();
         assert_eq!(
             error,
             ReadError::at(index, first.len() + 1, Cause::NoTimestamp),
@@ -201,18 +204,17 @@ fn a_page_of_an_exporter_is_refused_for_its_missing_times() {
         );
 
         // With a time after every sample, it is read to the last line.
-        let timed = page
-            .lines()
-            .map(|line| match line.starts_with('#') || line.is_empty() {
-                true => format!("{line}\n"),
-                false => format!("{} {T0}\n", line.trim_end()),
-            });
+        let timed = page.lines().map(|line| {
+            if sample(line) {
+                format!("{} {T0}\n", line.trim_end())
+            } else {
+                format!("{line}\n")
+            }
+        });
         let (_, metrics) =
             open(timed.collect::<String>().as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let samples = page
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty());
-        assert_eq!(metrics.tally().samples, samples.count() as u64, "{name}");
+        let samples = page.lines().filter(|line| sample(line)).count();
+        assert_eq!(metrics.tally().samples, samples as u64, "{name}");
     }
     assert_eq!(pages, 6);
 }
@@ -238,11 +240,13 @@ fn a_dump_of_promtool_is_read() {
 fn long() -> String {
     let mut text = String::from("# TYPE m gauge\n");
     for tick in 0..20_000 {
-        text += &format!(
-            "m{{gpu=\"0\"}} {} {}\n",
+        writeln!(
+            text,
+            "m{{gpu=\"0\"}} {} {}",
             tick * 7919 % 101,
             1_700_000_000 + tick * 15
-        );
+        )
+        .unwrap();
     }
     text + "# EOF\n"
 }

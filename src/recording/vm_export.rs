@@ -68,12 +68,13 @@ fn add(line: &[u8], number: u64, unit: TimeUnit, builder: &mut MetricsBuilder) -
     }
 }
 
-/// A value: a number, `null`, or a text such as `"NaN"` and `"Infinity"`.
+/// A value: a number, `null`, or a text such as `"NaN"` and `"Infinity"`. Version 1.79 writes infinities bare, and NaN,
+/// too, where it is the first value of a line.
 fn value_of(cell: &[u8]) -> Result<f64, Cause> {
     let text = match cell {
         b"null" => return Ok(f64::NAN),
         [b'"', text @ .., b'"'] => text,
-        [b'-' | b'0'..=b'9', ..] => cell,
+        b"NaN" | b"+Inf" | [b'-' | b'0'..=b'9', ..] => cell,
         _ => &[],
     };
     let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
@@ -294,6 +295,14 @@ mod tests {
                 "V inf@1700000000000 -inf@1700000015000 NaN@1700000030001",
             ]
         );
+    }
+
+    #[test]
+    fn what_json_cannot_write_may_stand_there_bare() {
+        let line = r#"{"metric":{"__name__":"U"},"values":[NaN,+Inf,-Inf],"timestamps":[1700000000000,1700000015000,1700000030000]}"#;
+        let samples = "U NaN@1700000000000 inf@1700000015000 -inf@1700000030000";
+        assert_eq!(shown_series(line).unwrap(), [samples]);
+        assert!(shown_series(&line.replace("+Inf", "+1")).is_err());
     }
 
     #[test]

@@ -115,11 +115,25 @@ fn every_value_of_prometheus_is_read() {
     assert_eq!(metrics.tally().not_finite, 1);
 }
 
+fn expected(what: &str, found: &str) -> String {
+    format!("expected {what}, found `{found}`")
+}
+
+fn ends(what: &str) -> String {
+    format!("expected {what}, but the line ends")
+}
+
+/// Each line, among good ones, is refused at this column.
+fn check_faults(faults: &[(&str, usize, String)]) {
+    for (line, column, message) in faults {
+        let text = format!("# TYPE m gauge\nup 1 1700000000000\n{line}\nup 2 1700000015000\n");
+        refuse(Format::Prometheus, &text, 3, *column, message);
+    }
+}
+
 #[test]
-fn a_fault_in_a_sample_is_told_with_its_column() {
-    let expected = |what: &str, found: &str| format!("expected {what}, found `{found}`");
-    let ends = |what: &str| format!("expected {what}, but the line ends");
-    for (line, column, message) in [
+fn a_fault_in_a_series_is_told_with_its_column() {
+    check_faults(&[
         ("5 5 1", 1, expected("the name of a metric", "5")),
         ("{a=\"b\"} 5 1", 1, expected("the name of a metric", "{")),
         ("{} 5 1", 1, expected("the name of a metric", "{")),
@@ -170,6 +184,12 @@ fn a_fault_in_a_sample_is_told_with_its_column() {
             "label `__name__` occurs twice".to_owned(),
         ),
         ("m{\"n\"} 5 1", 3, "label `__name__` occurs twice".to_owned()),
+    ]);
+}
+
+#[test]
+fn a_fault_after_a_series_is_told_with_its_column() {
+    check_faults(&[
         ("m{a=\"b\"}", 9, ends("a value")),
         (
             "m{a=\"b\"} x 1700000000000",
@@ -227,10 +247,7 @@ fn a_fault_in_a_sample_is_told_with_its_column() {
             28,
             expected("the end of the line", "3"),
         ),
-    ] {
-        let text = format!("# TYPE m gauge\nup 1 1700000000000\n{line}\nup 2 1700000015000\n");
-        refuse(Format::Prometheus, &text, 3, column, &message);
-    }
+    ]);
 }
 
 #[test]
@@ -474,7 +491,7 @@ fn quoted(text: &str) -> String {
 fn quoted_by_go(text: &str, ascii: bool) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
-        quoted += &match c {
+        let shown = match c {
             '"' | '\\' => format!("\\{c}"),
             '\n' => "\\n".to_owned(),
             '\t' => "\\t".to_owned(),
@@ -483,6 +500,7 @@ fn quoted_by_go(text: &str, ascii: bool) -> String {
             '\u{10000}'.. if ascii => format!("\\U{:08x}", u32::from(c)),
             c => c.to_string(),
         };
+        quoted.push_str(&shown);
     }
     quoted + "\""
 }
