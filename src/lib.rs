@@ -7,6 +7,8 @@
 //! - [`api`]: the `GpuScalePolicy` resource, its rules, and its translation for the engine.
 //! - [`recording`]: recorded demand, from bytes to values.
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
+//! - [`mod@config`]: the administrator's configuration.
+//! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
 //! - [`report`]: results and decisions as tables, JSON and words.
 //!
 //! The library opens no file and reads no clock; the `gpuscale` binary does. `ARCHITECTURE.md` tells why things are as
@@ -43,6 +45,9 @@
 //! ```
 
 pub mod api;
+#[cfg(feature = "cli")]
+pub mod check;
+pub mod config;
 pub mod policy;
 pub mod recording;
 pub mod report;

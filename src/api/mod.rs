@@ -15,7 +15,7 @@ pub mod conditions;
 mod crd;
 pub mod defaults;
 pub mod duration;
-mod lines;
+pub mod spans;
 pub mod numbers;
 pub mod overrides;
 pub mod policy;
@@ -28,4 +28,6 @@ pub use compile::{CompileError, compile};
 pub use crd::{crd, crd_yaml};
 pub use policy::{GpuScalePolicy, GpuScalePolicySpec};
 pub use status::GpuScalePolicyStatus;
+#[cfg(feature = "cli")]
+pub(crate) use validate::edits;
 pub use validate::{ApiError, Violation, validate, validate_update, validate_value};
