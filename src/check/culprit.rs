@@ -23,7 +23,7 @@ pub(super) fn report(page: &mut Page<'_>, violation: &Violation) {
         places = mentioned(page, violation, &violation.message);
     }
     let label = if places.is_empty() {
-        "the rule is about this"
+        "in here"
     } else {
         "this breaks the rule"
     };
@@ -40,13 +40,27 @@ pub(super) fn report(page: &mut Page<'_>, violation: &Violation) {
     }
 }
 
+/// Words by which the second half of a message is known as advice.
+const ADVICE: [&str; 22] = [
+    "use", "set", "add", "remove", "lower", "raise", "keep", "write", "check", "rename", "give", "say", "name", "change",
+    "correct", "lengthen", "delete", "mean", "choose", "sort", "move", "fetch",
+];
+
 /// A message in two: what is wrong, and what to do.
 pub(super) fn split(message: &str) -> (String, Option<String>) {
-    let (what, help) = match message.split_once("; ") {
-        Some((what, help)) => (what, Some(help.to_owned())),
-        None => (message, None),
+    let advises = |rest: &str| {
+        rest.starts_with("did you mean") || rest.split(' ').any(|word| ADVICE.contains(&word.trim_end_matches(',')))
     };
-    (what.to_owned(), help)
+    let halves = message.split_once("; ").filter(|(_, rest)| advises(rest));
+    // The second form is that of the readers of single values.
+    let halves = halves.or_else(|| {
+        let at = [": use ", ": write "].iter().find_map(|mark| message.find(mark))?;
+        Some((&message[..at], &message[at + 2..]))
+    });
+    match halves {
+        Some((what, help)) => (what.to_owned(), Some(help.to_owned())),
+        None => (message.to_owned(), None),
+    }
 }
 
 /// Paths of the fields that a message names and that are written, in the order of the message.
@@ -100,6 +114,21 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
         paths.collect::<Vec<_>>()
     };
     let number = |path: &str| at(document, path).and_then(Value::as_f64);
+    if says("a signal has exactly one source") {
+        return written(document, &violation.path, &["gpuRequests", "promql", "dcgm"]);
+    }
+    if says("a count means nothing") {
+        return written(document, &violation.path, &["unit"]);
+    }
+    if says("a policy has exactly one strategy") {
+        return written(document, &violation.path, &["forecast", "targetUtilization", "step"]);
+    }
+    if says("strategy step moves only") {
+        let idle = |item: &Value| ["up", "gpuRequests", "perNode", "perReplica"].iter().all(|f| item.get(f).is_none());
+        let mut paths = indexed("spec.signals", "name", &idle);
+        paths.push("spec.strategy.step".to_owned());
+        return paths;
+    }
     if says("two signals") || says("two schedules") || says("fallbackNodePools names a pool twice") {
         return twins(&violation.path, &list(&violation.path));
     }
@@ -145,6 +174,13 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
         return short_windows(document);
     }
     Vec::new()
+}
+
+/// Paths of the fields among `names` that an object has.
+fn written(document: &Value, path: &str, names: &[&str]) -> Vec<String> {
+    let object = at(document, path);
+    let has = |name: &&&str| object.is_some_and(|object| object.get(**name).is_some());
+    names.iter().filter(has).map(|name| format!("{path}.{name}")).collect()
 }
 
 /// The first two items of a list with the same name, the later one first.

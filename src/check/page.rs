@@ -252,11 +252,14 @@ impl<'a> Page<'a> {
 fn word_from(text: &str, start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let quoted = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let ends = |(at, c): &(usize, char)| match c {
+        // A colon ends a key; inside of a word, as in an address, it does not.
+        ':' => rest[at + 1..].chars().next().is_none_or(char::is_whitespace),
+        c => c.is_whitespace() || matches!(c, ',' | '}' | ']' | '{' | '['),
+    };
     let length = match quoted {
         Some(quote) => rest[1..].find([quote, '\n']).map_or(rest.len(), |end| end + 2),
-        None => rest
-            .find([' ', '\t', '\r', '\n', ',', '}', ']', ':', '{', '['])
-            .unwrap_or(rest.len()),
+        None => rest.char_indices().find(ends).map_or(rest.len(), |(at, _)| at),
     };
     let first = rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
     start..start + length.max(first).min(rest.len())

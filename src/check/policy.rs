@@ -62,10 +62,8 @@ fn refused(page: &mut Page<'_>, error: &ApiError) {
         ApiError::Read { line, column, message } => {
             let at = page.token(*line, *column);
             let (what, help) = culprit::split(message);
-            let finding = page.report(&codes::documents::FIELD, at, label_of(message), what);
-            if let Some(help) = help {
-                finding.help(help);
-            }
+            let help = help.unwrap_or_else(|| help_of(message, "`kubectl explain gpuscalepolicy.spec` lists all of them"));
+            page.report(&codes::documents::FIELD, at, label_of(message), what).help(help);
         }
         other @ ApiError::WrongKind { .. } => {
             let path = if page.written("kind").is_some() { "apiVersion" } else { "kind" };
@@ -87,6 +85,17 @@ pub(super) fn label_of(message: &str) -> &'static str {
         "something is missing in here"
     } else {
         "this cannot be"
+    }
+}
+
+/// What to do about a reader's complaint that does not say it itself; `lists` says where all fields are listed.
+pub(super) fn help_of(message: &str, lists: &str) -> String {
+    if message.starts_with("missing field") {
+        "add the field".to_owned()
+    } else if message.starts_with("unknown") {
+        format!("remove or rename it; {lists}")
+    } else {
+        "replace the marked value by one that the message allows".to_owned()
     }
 }
 

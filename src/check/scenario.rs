@@ -18,7 +18,7 @@ use crate::simulator::scenario_suite::Suite;
 
 use super::codes::{documents, scenarios as codes};
 use super::page::Page;
-use super::policy::{self, label_of};
+use super::policy::{self, help_of, label_of};
 use super::{Checked, Surroundings, culprit};
 
 /// Bytes that are enough to tell a recording's format.
@@ -177,7 +177,7 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
         ScenarioError::Read { line, column, message } => {
             let at = page.token(*line, *column);
             let (what, help) = culprit::split(message);
-            let help = help.unwrap_or_else(|| "correct the field; `simulations/README.md` lists all of them".to_owned());
+            let help = help.unwrap_or_else(|| help_of(message, "`simulations/README.md` lists all of them"));
             page.report(&documents::FIELD, at, label_of(message), what).help(help);
         }
         ScenarioError::Field { field, problem, .. } => {

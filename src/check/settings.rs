@@ -5,7 +5,7 @@ use crate::config::{Config, ProblemKind};
 use super::codes::{documents, settings as codes};
 use super::culprit;
 use super::page::Page;
-use super::policy::label_of;
+use super::policy::{help_of, label_of};
 
 /// Checks a configuration document.
 pub(super) fn check(page: &mut Page<'_>) {
@@ -14,8 +14,8 @@ pub(super) fn check(page: &mut Page<'_>) {
         Err(error) => {
             let at = page.token(error.line, error.column);
             let (what, help) = culprit::split(&error.message);
-            let finding = page.report(&documents::FIELD, at, label_of(&error.message), what);
-            finding.help(help.unwrap_or_else(|| "correct the field; its names are those of `src/config.rs`".to_owned()));
+            let help = help.unwrap_or_else(|| help_of(&error.message, "`src/config.rs` documents all of them"));
+            page.report(&documents::FIELD, at, label_of(&error.message), what).help(help);
             return;
         }
     };

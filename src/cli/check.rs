@@ -211,11 +211,11 @@ fn diagnostic(finding: &Finding) -> MietteDiagnostic {
         Severity::Warning => miette::Severity::Warning,
         Severity::Note => miette::Severity::Advice,
     };
-    let help = format!("{}\n{}: {}", finding.help, finding.severity(), guide::link(finding.entry));
+    let help = format!("{}\nsee {}", finding.help, guide::link(finding.entry));
     let first = &finding.at;
     let primary = LabeledSpan::new_primary_with_span(Some(first.text.clone()), first.span.clone());
     MietteDiagnostic::new(finding.message.clone())
-        .with_code(finding.code())
+        .with_code(format!("{}[{}]", finding.severity(), finding.code()))
         .with_severity(severity)
         .with_help(help)
         .with_label(primary)

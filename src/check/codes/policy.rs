@@ -7,7 +7,7 @@ entries! {
     RULE = "GS201" Error "a rule of the policy does not hold":
         "The same rules are in the custom resource definition, so the API server would refuse the policy with the \
          same words. All rules that do not hold are reported at once.",
-        "do what the message says",
+        "change the marked value so that the sentence above holds",
         "minNodes: 10\nmaxNodes: 8";
     /// The engine of this version cannot run the policy.
     NOT_RUN = "GS202" Warning "this version cannot run the policy":
