@@ -81,7 +81,10 @@ impl Finding {
     /// Adds a second place.
     pub(crate) fn also(&mut self, span: Range<usize>, text: impl Into<String>) -> &mut Self {
         if span != self.at.span {
-            self.also = Some(Label { span, text: text.into() });
+            self.also = Some(Label {
+                span,
+                text: text.into(),
+            });
         }
         self
     }

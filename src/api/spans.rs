@@ -100,7 +100,9 @@ impl Spans {
         let mut node = &self.root;
         let mut found = None;
         for (depth, step) in steps(path).enumerate() {
-            let Some((place, inner)) = node.step(step) else { break };
+            let Some((place, inner)) = node.step(step) else {
+                break;
+            };
             found = Some((place, depth + 1));
             node = inner;
         }
@@ -271,7 +273,10 @@ mod tests {
             spans.named("spec", "name"),
             ["spec.signals[0].name", "spec.signals[1].name"]
         );
-        assert_eq!(spans.named("spec.signals[0]", "above"), ["spec.signals[0].up.above"]);
+        assert_eq!(
+            spans.named("spec.signals[0]", "above"),
+            ["spec.signals[0].up.above"]
+        );
         assert_eq!(spans.named("spec", "a"), [""; 0]);
         assert_eq!(spans.named("", "spec"), ["spec"]);
     }

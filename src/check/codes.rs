@@ -88,12 +88,30 @@ pub struct Group {
 
 /// Every code, in order.
 pub static GROUPS: [Group; 6] = [
-    Group { title: "Documents", entries: documents::ALL },
-    Group { title: "Rules and bounds of a policy", entries: policy::ALL },
-    Group { title: "Metrics and PromQL", entries: metrics::ALL },
-    Group { title: "Behaviour, by simulation", entries: behaviour::ALL },
-    Group { title: "Scenarios and suites", entries: scenarios::ALL },
-    Group { title: "The administrator's configuration", entries: settings::ALL },
+    Group {
+        title: "Documents",
+        entries: documents::ALL,
+    },
+    Group {
+        title: "Rules and bounds of a policy",
+        entries: policy::ALL,
+    },
+    Group {
+        title: "Metrics and PromQL",
+        entries: metrics::ALL,
+    },
+    Group {
+        title: "Behaviour, by simulation",
+        entries: behaviour::ALL,
+    },
+    Group {
+        title: "Scenarios and suites",
+        entries: scenarios::ALL,
+    },
+    Group {
+        title: "The administrator's configuration",
+        entries: settings::ALL,
+    },
 ];
 
 /// Every entry, by code.

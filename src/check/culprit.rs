@@ -41,20 +41,25 @@ pub(super) fn report(page: &mut Page<'_>, violation: &Violation) {
 }
 
 /// Words by which the second half of a message is known as advice.
-const ADVICE: [&str; 22] = [
-    "use", "set", "add", "remove", "lower", "raise", "keep", "write", "check", "rename", "give", "say", "name", "change",
-    "correct", "lengthen", "delete", "mean", "choose", "sort", "move", "fetch",
+const ADVICE: &[&str] = &[
+    "use", "set", "add", "remove", "lower", "raise", "keep", "write", "check", "rename", "give", "say",
+    "name", "change", "correct", "try", "lengthen", "delete", "mean", "choose", "sort", "move", "fetch",
 ];
 
 /// A message in two: what is wrong, and what to do.
 pub(super) fn split(message: &str) -> (String, Option<String>) {
     let advises = |rest: &str| {
-        rest.starts_with("did you mean") || rest.split(' ').any(|word| ADVICE.contains(&word.trim_end_matches(',')))
+        rest.starts_with("did you mean")
+            || rest
+                .split(' ')
+                .any(|word| ADVICE.contains(&word.trim_end_matches(',')))
     };
     let halves = message.split_once("; ").filter(|(_, rest)| advises(rest));
     // The second form is that of the readers of single values.
     let halves = halves.or_else(|| {
-        let at = [": use ", ": write "].iter().find_map(|mark| message.find(mark))?;
+        let at = [": use ", ": write "]
+            .iter()
+            .find_map(|mark| message.find(mark))?;
         Some((&message[..at], &message[at + 2..]))
     });
     match halves {
@@ -88,7 +93,11 @@ fn mentioned(page: &Page<'_>, violation: &Violation, message: &str) -> Vec<Strin
         paths.extend(found.filter(|path| !paths.contains(path)));
     }
     let own = violation.path.rsplit('.').next().unwrap_or_default();
-    if paths.is_empty() && !own.is_empty() && page.written(&violation.path).is_some() && violation.path != "spec" {
+    if paths.is_empty()
+        && !own.is_empty()
+        && page.written(&violation.path).is_some()
+        && violation.path != "spec"
+    {
         paths.push(violation.path.clone());
     }
     paths
@@ -98,15 +107,39 @@ fn mentioned(page: &Page<'_>, violation: &Violation, message: &str) -> Vec<Strin
 fn is_plain_word(word: &str) -> bool {
     matches!(
         word,
-        "name" | "for" | "mode" | "up" | "down" | "value" | "type" | "period" | "unit" | "window" | "rule" | "a"
-            | "duration" | "kind" | "cluster" | "step" | "policies" | "signals" | "absent" | "above" | "below"
+        "name"
+            | "for"
+            | "mode"
+            | "up"
+            | "down"
+            | "value"
+            | "type"
+            | "period"
+            | "unit"
+            | "window"
+            | "rule"
+            | "a"
+            | "duration"
+            | "kind"
+            | "cluster"
+            | "step"
+            | "policies"
+            | "signals"
+            | "absent"
+            | "above"
+            | "below"
     )
 }
 
 /// Paths into lists for the rules that speak of items.
 fn item(document: &Value, violation: &Violation) -> Vec<String> {
     let says = |start: &str| violation.message.starts_with(start);
-    let list = |path: &str| at(document, path).and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = |path: &str| {
+        at(document, path)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     let indexed = |list_path: &'static str, field: &'static str, wanted: &dyn Fn(&Value) -> bool| {
         let items = list(list_path);
         let found = items.iter().enumerate().filter(|(_, item)| wanted(item));
@@ -121,10 +154,18 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
         return written(document, &violation.path, &["unit"]);
     }
     if says("a policy has exactly one strategy") {
-        return written(document, &violation.path, &["forecast", "targetUtilization", "step"]);
+        return written(
+            document,
+            &violation.path,
+            &["forecast", "targetUtilization", "step"],
+        );
     }
     if says("strategy step moves only") {
-        let idle = |item: &Value| ["up", "gpuRequests", "perNode", "perReplica"].iter().all(|f| item.get(f).is_none());
+        let idle = |item: &Value| {
+            ["up", "gpuRequests", "perNode", "perReplica"]
+                .iter()
+                .all(|f| item.get(f).is_none())
+        };
         let mut paths = indexed("spec.signals", "name", &idle);
         paths.push("spec.strategy.step".to_owned());
         return paths;
@@ -134,13 +175,23 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
     }
     if says("fallbackNodePools names the target") {
         let target = at(document, "spec.targetRef.name");
-        let mut paths = indexed("spec.fallbackNodePools", "name", &|item| item.get("name") == target);
+        let mut paths = indexed("spec.fallbackNodePools", "name", &|item| {
+            item.get("name") == target
+        });
         paths.push("spec.targetRef.name".to_owned());
         return paths;
     }
     for (message, own, field) in [
-        ("a schedule must stay within maxNodes", "spec.maxNodes", ["maxNodes", "minNodes"]),
-        ("a schedule must stay within maxReplicas", "spec.maxReplicas", ["maxReplicas", "minReplicas"]),
+        (
+            "a schedule must stay within maxNodes",
+            "spec.maxNodes",
+            ["maxNodes", "minNodes"],
+        ),
+        (
+            "a schedule must stay within maxReplicas",
+            "spec.maxReplicas",
+            ["maxReplicas", "minReplicas"],
+        ),
     ] {
         if says(message) {
             let above = |item: &Value, field: &str| item.get(field).and_then(Value::as_f64) > number(own);
@@ -152,19 +203,31 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
     }
     for (message, own, min, max) in [
         ("a schedule's maxNodes", "spec.minNodes", "minNodes", "maxNodes"),
-        ("a schedule's maxReplicas", "spec.minReplicas", "minReplicas", "maxReplicas"),
+        (
+            "a schedule's maxReplicas",
+            "spec.minReplicas",
+            "minReplicas",
+            "maxReplicas",
+        ),
     ] {
         if says(message) {
             let least = number(own).unwrap_or(1.0);
             let low = |item: &Value| {
-                item.get(min).is_none() && item.get(max).and_then(Value::as_f64).is_some_and(|most| most < least)
+                item.get(min).is_none()
+                    && item
+                        .get(max)
+                        .and_then(Value::as_f64)
+                        .is_some_and(|most| most < least)
             };
             let mut paths = indexed("spec.schedules", max, &low);
             paths.push(own.to_owned());
             return paths;
         }
     }
-    for (message, field) in [("minNodes 0 needs", "minNodes"), ("minReplicas 0 needs", "minReplicas")] {
+    for (message, field) in [
+        ("minNodes 0 needs", "minNodes"),
+        ("minReplicas 0 needs", "minReplicas"),
+    ] {
         if says(message) && number(&format!("spec.{field}")) != Some(0.0) {
             let zero = |item: &Value| item.get(field).and_then(Value::as_f64) == Some(0.0);
             return indexed("spec.schedules", field, &zero);
@@ -180,7 +243,11 @@ fn item(document: &Value, violation: &Violation) -> Vec<String> {
 fn written(document: &Value, path: &str, names: &[&str]) -> Vec<String> {
     let object = at(document, path);
     let has = |name: &&&str| object.is_some_and(|object| object.get(**name).is_some());
-    names.iter().filter(has).map(|name| format!("{path}.{name}")).collect()
+    names
+        .iter()
+        .filter(has)
+        .map(|name| format!("{path}.{name}"))
+        .collect()
 }
 
 /// The first two items of a list with the same name, the later one first.
@@ -208,7 +275,10 @@ fn short_windows(document: &Value) -> Vec<String> {
     let mut paths = Vec::new();
     for (index, signal) in signals.into_iter().flatten().enumerate() {
         for rule in ["up", "down"] {
-            let window = signal.get(rule).and_then(|rule| rule.get("for")).and_then(duration);
+            let window = signal
+                .get(rule)
+                .and_then(|rule| rule.get("for"))
+                .and_then(duration);
             if window.is_some_and(|window| window < interval) {
                 paths.push(format!("spec.signals[{index}].{rule}.for"));
             }
@@ -220,8 +290,9 @@ fn short_windows(document: &Value) -> Vec<String> {
 
 /// The value at a path such as `spec.signals[0].up`.
 pub(super) fn at<'v>(document: &'v Value, path: &str) -> Option<&'v Value> {
-    path.split(['.', '[']).try_fold(document, |value, step| match step.strip_suffix(']') {
-        Some(index) => value.get(index.parse::<usize>().ok()?),
-        None => value.get(step),
-    })
+    path.split(['.', '['])
+        .try_fold(document, |value, step| match step.strip_suffix(']') {
+            Some(index) => value.get(index.parse::<usize>().ok()?),
+            None => value.get(step),
+        })
 }

@@ -28,7 +28,10 @@ pub fn markdown() -> String {
 /// The section of one code, as Markdown.
 #[must_use]
 pub fn section(entry: &Entry) -> String {
-    let mut text = format!("### {}\n\n**{}: {}**\n\n", entry.code, entry.severity, entry.title);
+    let mut text = format!(
+        "### {}\n\n**{}: {}**\n\n",
+        entry.code, entry.severity, entry.title
+    );
     paragraph(&mut text, entry.explanation);
     paragraph(&mut text, &format!("What to do: {}.", entry.remedy));
     let _ = write!(text, "```yaml\n{}\n```\n", entry.example);

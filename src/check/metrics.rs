@@ -28,11 +28,17 @@ fn metric(page: &mut Page<'_>, policy: &GpuScalePolicy, signal: &Signal, dcgm: &
     match dcgm.metric {
         DcgmMetric::GpuUtilization => mig(page, policy, dcgm, path),
         DcgmMetric::SmActive => {
-            let message = "SmActive reads DCGM_FI_PROF_SM_ACTIVE, which the exporter's default counters leave out";
+            let message =
+                "SmActive reads DCGM_FI_PROF_SM_ACTIVE, which the exporter's default counters leave out";
             page.about(&codes::CUSTOM_COUNTERS, &at, "not exported by default", message);
         }
-        DcgmMetric::MemoryUsed if signal.down.is_none() || signal.up.is_some() || signal.target_percentage.is_some() => {
-            let message = format!("signal `{}` grows the pool by the memory that is held", signal.name);
+        DcgmMetric::MemoryUsed
+            if signal.down.is_none() || signal.up.is_some() || signal.target_percentage.is_some() =>
+        {
+            let message = format!(
+                "signal `{}` grows the pool by the memory that is held",
+                signal.name
+            );
             page.about(&codes::MEMORY_IS_NOT_LOAD, &at, "memory, not load", message);
         }
         _ => {}
@@ -42,7 +48,10 @@ fn metric(page: &mut Page<'_>, policy: &GpuScalePolicy, signal: &Signal, dcgm: &
 /// `GpuUtilization` where MIG is.
 fn mig(page: &mut Page<'_>, policy: &GpuScalePolicy, dcgm: &DcgmSource, path: &str) {
     let at = format!("{path}.dcgm.metric");
-    let label = dcgm.match_labels.keys().find(|label| label.as_str().starts_with("GPU_I_"));
+    let label = dcgm
+        .match_labels
+        .keys()
+        .find(|label| label.as_str().starts_with("GPU_I_"));
     if let Some(label) = label {
         let selector = page.at(&format!("{path}.dcgm.matchLabels.{label}"));
         let message = format!("`{label}` selects MIG instances, and GpuUtilization does not exist for them");
@@ -53,7 +62,10 @@ fn mig(page: &mut Page<'_>, policy: &GpuScalePolicy, dcgm: &DcgmSource, path: &s
     let target = &policy.spec.target_ref;
     if target.kind == TargetKind::AksNodePool && target.name.as_str().starts_with("mig") {
         let pool = page.at("spec.targetRef.name");
-        let message = format!("pool `{}` is called after MIG, where GpuUtilization does not exist", target.name);
+        let message = format!(
+            "pool `{}` is called after MIG, where GpuUtilization does not exist",
+            target.name
+        );
         page.about(&codes::NOT_FOR_MIG, &at, "not for MIG", message)
             .also(pool, "looks like a pool of MIG instances");
     }
@@ -77,11 +89,16 @@ pub(super) fn report_label(page: &mut Page<'_>, label: &str, span: std::ops::Ran
             page.report(&codes::LABEL_NOT_SET, span, "no series has it", message);
         }
         Carried::Depends(other) => {
-            let message = format!("`{label}` may be `{other}`, or name the exporter itself");
+            let message = if other.eq_ignore_ascii_case(label) {
+                format!("other versions of the exporter write `{label}` as `{other}`")
+            } else {
+                format!("`{label}` may name the exporter itself, and the workload's be `{other}`")
+            };
             page.report(&codes::LABEL_AMBIGUOUS, span, format!("or `{other}`?"), message);
         }
         Carried::Elsewhere => {
-            let message = format!("dcgm-exporter does not set `{label}`; it is there only if the scrape adds it");
+            let message =
+                format!("dcgm-exporter does not set `{label}`; it is there only if the scrape adds it");
             page.report(&codes::LABEL_AMBIGUOUS, span, "added by the scrape?", message)
                 .help("make sure that the scrape adds this label, or match by one that the exporter sets");
         }

@@ -108,7 +108,9 @@ impl<'a> Page<'a> {
 
     fn unreadable(&mut self, error: &serde_saphyr::Error) {
         if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet() {
-            let at = error.location().map_or(0..0, |at| self.token(at.line(), at.column()));
+            let at = error
+                .location()
+                .map_or(0..0, |at| self.token(at.line(), at.column()));
             let first = first_key(self.text, key, at.start);
             let message = format!("`{key}` is written twice");
             let finding = self.report(&codes::documents::TWICE, at, "written again here", message);
@@ -117,7 +119,9 @@ impl<'a> Page<'a> {
             }
             return;
         }
-        let at = error.location().map_or(0..0, |at| self.token(at.line(), at.column()));
+        let at = error
+            .location()
+            .map_or(0..0, |at| self.token(at.line(), at.column()));
         let message = plain(error);
         self.report(&codes::documents::NOT_YAML, at, "reading stopped here", message);
     }
@@ -125,14 +129,23 @@ impl<'a> Page<'a> {
     fn foreign(&mut self) {
         let said = |field| self.value.get(field).and_then(Value::as_str);
         let message = match (said("apiVersion"), said("kind")) {
-            (Some(version), Some(kind)) => format!("this is a {kind} of {version}, which gpuscale does not read"),
+            (Some(version), Some(kind)) => {
+                format!("this is a {kind} of {version}, which gpuscale does not read")
+            }
             (Some(version), None) => format!("the document has apiVersion {version} and no kind"),
             (None, Some(kind)) => format!("the document is a {kind} without an apiVersion"),
             (None, None) => "the document is no policy, scenario, suite or configuration".to_owned(),
         };
-        let place = ["kind", "apiVersion"].iter().find_map(|field| self.spans.exact(field));
+        let place = ["kind", "apiVersion"]
+            .iter()
+            .find_map(|field| self.spans.exact(field));
         let at = place.map_or_else(|| self.first_word(), Place::shown);
-        self.report(&codes::documents::UNKNOWN_KIND, at, "this says what it is", message);
+        self.report(
+            &codes::documents::UNKNOWN_KIND,
+            at,
+            "this says what it is",
+            message,
+        );
     }
 
     /// The first thing that is written.
@@ -174,7 +187,10 @@ impl<'a> Page<'a> {
     pub(super) fn named(&self, path: &str, name: &str) -> Vec<String> {
         let full = format!("{}{path}", self.prefix);
         let found = self.spans.named(full.trim_end_matches('.'), name);
-        found.into_iter().map(|path| path[self.prefix.len()..].to_owned()).collect()
+        found
+            .into_iter()
+            .map(|path| path[self.prefix.len()..].to_owned())
+            .collect()
     }
 
     /// Adds a finding with the default remedy.
@@ -185,8 +201,7 @@ impl<'a> Page<'a> {
         label: impl Into<String>,
         message: impl Into<String>,
     ) -> &mut Finding {
-        let at = self.findings.len();
-        self.findings.push(Finding {
+        let finding = Finding {
             entry,
             message: message.into(),
             at: Label {
@@ -195,7 +210,13 @@ impl<'a> Page<'a> {
             },
             also: None,
             help: entry.remedy.to_owned(),
-        });
+        };
+        // One word may be found twice, as a label that an expression names twice.
+        let same = |other: &Finding| other.message == finding.message && other.at == finding.at;
+        let at = self.findings.iter().position(same).unwrap_or(self.findings.len());
+        if at == self.findings.len() {
+            self.findings.push(finding);
+        }
         &mut self.findings[at]
     }
 
@@ -209,6 +230,13 @@ impl<'a> Page<'a> {
     ) -> &mut Finding {
         let span = self.at(path);
         self.report(entry, span, label, message)
+    }
+
+    /// Whether a finding of this entry was made.
+    pub(super) fn has(&self, entry: &'static Entry) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| std::ptr::eq(finding.entry, entry))
     }
 
     /// Where a field, or its nearest parent, is to be pointed at.
@@ -228,9 +256,17 @@ impl<'a> Page<'a> {
     /// The word at a line and column, both from 1, the column in characters.
     pub(super) fn token(&self, line: u64, column: u64) -> Range<usize> {
         let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(0);
-        let start: usize = self.text.split_inclusive('\n').take(index(line)).map(str::len).sum();
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(index(line))
+            .map(str::len)
+            .sum();
         let rest = self.text[start..].lines().next().unwrap_or_default();
-        let offset = rest.char_indices().nth(index(column)).map_or(rest.len(), |(at, _)| at);
+        let offset = rest
+            .char_indices()
+            .nth(index(column))
+            .map_or(rest.len(), |(at, _)| at);
         word_from(self.text, start + offset)
     }
 
@@ -261,7 +297,11 @@ fn word_from(text: &str, start: usize) -> Range<usize> {
         Some(quote) => rest[1..].find([quote, '\n']).map_or(rest.len(), |end| end + 2),
         None => rest.char_indices().find(ends).map_or(rest.len(), |(at, _)| at),
     };
-    let first = rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    let first = rest
+        .chars()
+        .next()
+        .filter(|c| *c != '\n')
+        .map_or(0, char::len_utf8);
     start..start + length.max(first).min(rest.len())
 }
 
@@ -271,7 +311,9 @@ fn first_key(text: &str, key: &str, before: usize) -> Option<Range<usize>> {
         .match_indices(key)
         .filter(|(at, _)| {
             let opens = text[..*at].trim_end_matches([' ', '"', '\'']).chars().next_back();
-            let follows = text[at + key.len()..].trim_start_matches(['"', '\'']).starts_with(':');
+            let follows = text[at + key.len()..]
+                .trim_start_matches(['"', '\''])
+                .starts_with(':');
             opens.is_none_or(|c| matches!(c, '\n' | '{' | ',' | '-')) && follows
         })
         .last()

@@ -59,14 +59,25 @@ fn refused(page: &mut Page<'_>, error: &ApiError) {
                 culprit::report(page, violation);
             }
         }
-        ApiError::Read { line, column, message } => {
+        ApiError::Read {
+            line,
+            column,
+            message,
+        } => {
             let at = page.token(*line, *column);
             let (what, help) = culprit::split(message);
-            let help = help.unwrap_or_else(|| help_of(message, "`kubectl explain gpuscalepolicy.spec` lists all of them"));
-            page.report(&codes::documents::FIELD, at, label_of(message), what).help(help);
+            let help = help.unwrap_or_else(|| {
+                help_of(message, "`kubectl explain gpuscalepolicy.spec` lists all of them")
+            });
+            page.report(&codes::documents::FIELD, at, label_of(message), what)
+                .help(help);
         }
         other @ ApiError::WrongKind { .. } => {
-            let path = if page.written("kind").is_some() { "apiVersion" } else { "kind" };
+            let path = if page.written("kind").is_some() {
+                "apiVersion"
+            } else {
+                "kind"
+            };
             page.about(&codes::documents::UNKNOWN_KIND, path, "here", other.to_string());
         }
         other @ (ApiError::Value(_) | ApiError::Internal(_)) => {
@@ -111,12 +122,27 @@ fn names(page: &mut Page<'_>, policy: &GpuScalePolicy, settings: &Settings) {
             format!("it has {}", known.join(", "))
         };
         let message = format!("the configuration has no {what} `{name}`; {has}");
-        page.about(&codes::policy::NOT_CONFIGURED, path, format!("no such {what}"), message);
+        page.about(
+            &codes::policy::NOT_CONFIGURED,
+            path,
+            format!("no such {what}"),
+            message,
+        );
     };
     let source = policy.spec.metrics_source.as_str();
-    unknown("spec.metricsSource", "metrics source", source, settings.source_names());
+    unknown(
+        "spec.metricsSource",
+        "metrics source",
+        source,
+        settings.source_names(),
+    );
     let target = &policy.spec.target_ref;
     if let (TargetKind::AksNodePool, Some(cluster)) = (target.kind, &target.cluster) {
-        unknown("spec.targetRef.cluster", "AKS cluster", cluster.as_str(), settings.cluster_names());
+        unknown(
+            "spec.targetRef.cluster",
+            "AKS cluster",
+            cluster.as_str(),
+            settings.cluster_names(),
+        );
     }
 }

@@ -24,8 +24,8 @@ struct Query<'q> {
     tokens: Vec<Token>,
     /// The value in the document.
     value: Range<usize>,
-    /// Where the expression begins in the document, when it stands there as it is read.
-    start: Option<usize>,
+    /// Where each line of the expression begins in the document, when it stands there as it is read.
+    lines: Option<Vec<usize>>,
 }
 
 impl<'q> Query<'q> {
@@ -33,7 +33,7 @@ impl<'q> Query<'q> {
         let value = page.at(&format!("{path}.promql"));
         let raw = page.text.get(value.clone()).unwrap_or_default();
         Self {
-            start: raw.find(text.trim_end()).map(|at| value.start + at),
+            lines: lines(raw, text).map(|lines| lines.into_iter().map(|at| value.start + at).collect()),
             tokens: tokens::tokens(text),
             text,
             value,
@@ -42,9 +42,18 @@ impl<'q> Query<'q> {
 
     /// A part of the expression in the document.
     fn place(&self, part: Range<usize>) -> Range<usize> {
-        match self.start {
-            Some(start) => start + part.start..start + part.end,
-            None => self.value.clone(),
+        let Some(lines) = &self.lines else {
+            return self.value.clone();
+        };
+        let at = |offset: usize| {
+            let before = &self.text[..offset];
+            let line = before.matches('\n').count();
+            let column = offset - before.rfind('\n').map_or(0, |end| end + 1);
+            lines.get(line).map(|start| start + column)
+        };
+        match (at(part.start), at(part.end)) {
+            (Some(start), Some(end)) => start..end,
+            _ => self.value.clone(),
         }
     }
 
@@ -79,6 +88,31 @@ impl<'q> Query<'q> {
     }
 }
 
+/// Where each line of `text` begins in `raw`: the same words, after more indentation. `None` where a line was folded
+/// or escaped.
+fn lines(raw: &str, text: &str) -> Option<Vec<usize>> {
+    let mut starts = Vec::new();
+    let mut written = raw.split_inclusive('\n').scan(0, |at, line| {
+        *at += line.len();
+        Some((*at - line.len(), line))
+    });
+    for (index, line) in text.trim_end().split('\n').enumerate() {
+        let (start, whole) = written.next()?;
+        // The first line may stand behind a quote, the others behind the indentation of the block.
+        let found = if index == 0 {
+            whole.find(line)?
+        } else {
+            let indent = whole.len() - whole.trim_start_matches(' ').len();
+            let own = line.len() - line.trim_start_matches(' ').len();
+            let same = whole.trim().strip_suffix(['"', '\'']).unwrap_or(whole.trim()) == line.trim()
+                || whole.trim() == line.trim();
+            same.then(|| indent.checked_sub(own))??
+        };
+        starts.push(start + found);
+    }
+    Some(starts)
+}
+
 /// Checks the expression of the signal at `path`.
 pub(super) fn check(page: &mut Page<'_>, signal: &Signal, text: &str, unit: Unit, path: &str) {
     let query = Query::new(page, path, text);
@@ -92,7 +126,8 @@ pub(super) fn check(page: &mut Page<'_>, signal: &Signal, text: &str, unit: Unit
     match tree.value_type() {
         ValueType::Vector | ValueType::Scalar => {}
         ValueType::Matrix => {
-            let range = tokens::range(&query.tokens, query.text).map_or(query.value.clone(), |r| query.place(r));
+            let range =
+                tokens::range(&query.tokens, query.text).map_or(query.value.clone(), |r| query.place(r));
             let message = "the expression yields a range of samples for every series, not one value";
             page.report(&codes::PROMQL_TYPE, range, "this makes it a range", message);
             return;
@@ -104,7 +139,7 @@ pub(super) fn check(page: &mut Page<'_>, signal: &Signal, text: &str, unit: Unit
         }
     }
     walk::check(page, &query, signal, &tree);
-    units::check(page, &query, signal, &tree, unit, path);
+    units::check(page, &query, &tree, unit, path);
 }
 
 /// Points at what the parser stumbled over.
@@ -131,13 +166,32 @@ fn stumble(query: &Query<'_>, error: &str) -> (Range<usize>, &'static str) {
         };
         return (query.word(name), label);
     }
-    let is_operator = |token: &&Token| token.kind == Kind::Sign && !matches!(&query.text[token.range.clone()], ")" | "}" | "]");
+    // `by` and its like take their labels in brackets.
+    let mut pairs = query.tokens.windows(2);
+    let bare = pairs.find(|pair| {
+        let [word, next] = [
+            &query.text[pair[0].range.clone()],
+            &query.text[pair[1].range.clone()],
+        ];
+        matches!(word, "by" | "without" | "on" | "ignoring") && pair[1].kind == Kind::Word && next != "("
+    });
+    if let Some([_, label]) = bare {
+        return (query.place(label.range.clone()), "labels stand in brackets");
+    }
+    let is_operator = |token: &&Token| {
+        token.kind == Kind::Sign && !matches!(&query.text[token.range.clone()], ")" | "}" | "]")
+    };
     if let Some(last) = query.tokens.last().filter(is_operator) {
         return (query.place(last.range.clone()), "nothing follows");
     }
     // The word without which the rest can be read; there are few words, and a parse takes microseconds.
     let without = |token: &&Token| {
-        let rest = [&query.text[..token.range.start], " ", &query.text[token.range.end..]].concat();
+        let rest = [
+            &query.text[..token.range.start],
+            " ",
+            &query.text[token.range.end..],
+        ]
+        .concat();
         parser::parse(&rest).is_ok()
     };
     match query.tokens.iter().take(MOST_TRIALS).find(without) {

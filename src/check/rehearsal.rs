@@ -13,8 +13,11 @@
 use std::collections::BTreeMap;
 
 use crate::api::GpuScalePolicy;
+use crate::api::bounds::TargetKind;
 use crate::policy::Config;
-use crate::policy::config::{Micro, Millis, ONE, SelectPolicy, SeriesUnit, Signal, SignalSource, Suspend};
+use crate::policy::config::{
+    Micro, Millis, ONE, SelectPolicy, SeriesUnit, Signal, SignalSource, Suspend, VictimPolicy,
+};
 use crate::policy::evaluation::{Reason, Rule};
 use crate::recording::{Demand, MICRO};
 use crate::simulator::closed_loop::{self, Setup, Tick};
@@ -50,20 +53,39 @@ pub(super) fn check(page: &mut Page<'_>, policy: &GpuScalePolicy, config: &Confi
     if grew && config.down.select != SelectPolicy::Disabled {
         shrinking(page, &plan, &seen);
     }
-    // Without a utilization nothing holds a node that is in use, and the fluid model has no pods to hold it.
-    let holds_on = |signal: &Signal| {
-        !matches!(signal.source, SignalSource::GpuRequests | SignalSource::Series(SeriesUnit::Count))
-    };
-    if config.signals.iter().any(holds_on) && seen.turns >= TURNS {
-        let message = format!(
-            "under a demand that did not change for {} the size turned {} times, between {} and {} nodes",
-            span(plan.steady_ms / 2),
-            seen.turns,
-            seen.low,
-            seen.high,
-        );
-        page.about(&codes::OSCILLATES, "spec.signals", "never at rest", message);
+    if seen.turns >= TURNS {
+        unrest(page, policy, &plan, &seen);
     }
+}
+
+/// The size turns under constant load. With a utilization the engine's anti-flap rule prevents it; a count of
+/// waiting work falls to nothing as soon as there is room, and then only pods hold the nodes.
+fn unrest(page: &mut Page<'_>, policy: &GpuScalePolicy, plan: &Plan, seen: &Seen) {
+    let is_count = |signal: &Signal| signal.source == SignalSource::Series(SeriesUnit::Count);
+    let counts_only = plan.config.signals.iter().all(is_count);
+    let sees_pods = policy.spec.target_ref.kind == TargetKind::AksNodePool
+        && plan.config.scale_in.victims != VictimPolicy::PlatformChooses;
+    let has_load = plan
+        .config
+        .signals
+        .iter()
+        .any(|s| !is_count(s) && s.source != SignalSource::GpuRequests);
+    if !has_load && (sees_pods || !counts_only) {
+        return;
+    }
+    let assumed = if counts_only {
+        ", if the count leaves out work that is being done"
+    } else {
+        ""
+    };
+    let message = format!(
+        "under a demand that did not change for {} the size turned {} times, between {} and {} nodes{assumed}",
+        span(plan.steady_ms / 2),
+        seen.turns,
+        seen.low,
+        seen.high,
+    );
+    page.about(&codes::OSCILLATES, "spec.signals", "never at rest", message);
 }
 
 /// What is simulated.
@@ -85,8 +107,10 @@ impl Plan {
         let interval_ms = config.evaluation_interval_ms.clamp(15_000, MINUTE_MS);
         config.evaluation_interval_ms = interval_ms;
         config.signals.iter_mut().for_each(in_nodes);
-        let longest = |windows: &dyn Fn(&Signal) -> Millis| config.signals.iter().map(windows).max().unwrap_or(0);
-        let window = |rule: &Option<crate::policy::config::Rule>| rule.as_ref().map_or(0, |rule| rule.window_ms);
+        let longest =
+            |windows: &dyn Fn(&Signal) -> Millis| config.signals.iter().map(windows).max().unwrap_or(0);
+        let window =
+            |rule: &Option<crate::policy::config::Rule>| rule.as_ref().map_or(0, |rule| rule.window_ms);
         let up_ms = longest(&|signal| window(&signal.up).max(signal.demand_window_ms));
         let down_ms = longest(&|signal| window(&signal.down).max(signal.demand_window_ms));
         let slow_up = up_ms + config.up.stabilization_ms + config.settle_ms;
@@ -158,7 +182,8 @@ fn in_nodes(signal: &mut Signal) {
         .or(signal.down.as_ref().map(|down| down.threshold))
         .unwrap_or(0)
         .max(1);
-    let scaled = |value: Micro| Micro::try_from(i128::from(value) * node / i128::from(unit)).unwrap_or(Micro::MAX);
+    let scaled =
+        |value: Micro| Micro::try_from(i128::from(value) * node / i128::from(unit)).unwrap_or(Micro::MAX);
     signal.per_node = signal.per_node.map(scaled);
     for rule in [&mut signal.up, &mut signal.down].into_iter().flatten() {
         rule.threshold = scaled(rule.threshold);
@@ -274,11 +299,19 @@ fn growth(page: &mut Page<'_>, policy: &GpuScalePolicy, plan: &Plan, seen: &Seen
         report(page, &codes::STOPS_EARLY, rule, Direction::Up, message);
     }
     if let Some(after_ms) = seen.first_growth_ms.filter(|after_ms| *after_ms > SLOW_MS) {
-        let message = format!("from full saturation to the first node asked for it took {}", span(after_ms));
-        let slowest = policy.spec.signals.iter().enumerate().filter_map(|(index, signal)| {
-            let up = signal.up.as_ref()?;
-            Some((up.r#for.as_millis(), format!("spec.signals[{index}].up.for")))
-        });
+        let message = format!(
+            "from full saturation to the first node asked for it took {}",
+            span(after_ms)
+        );
+        let slowest = policy
+            .spec
+            .signals
+            .iter()
+            .enumerate()
+            .filter_map(|(index, signal)| {
+                let up = signal.up.as_ref()?;
+                Some((up.r#for.as_millis(), format!("spec.signals[{index}].up.for")))
+            });
         let path = slowest.max().map_or("spec.signals".to_owned(), |(_, path)| path);
         page.about(&codes::SLOW_TO_GROW, &path, "the longest wait", message);
     }
@@ -294,7 +327,8 @@ fn shrinking(page: &mut Page<'_>, plan: &Plan, seen: &Seen) {
     let (because, rule) = held(&seen.idle);
     let (idle, before, end) = (span(plan.idle_ms), seen.before_idle, seen.end);
     if end >= before {
-        let message = format!("simulated for {idle} without any demand, the size stayed at {before}: {because}");
+        let message =
+            format!("simulated for {idle} without any demand, the size stayed at {before}: {because}");
         report(page, &codes::NEVER_SHRINKS, rule, Direction::Down, message);
     } else {
         let message = format!(
@@ -312,7 +346,13 @@ enum Direction {
 }
 
 /// Reports at the field that the holding rule belongs to.
-fn report(page: &mut Page<'_>, entry: &'static Entry, rule: Option<Rule>, direction: Direction, message: String) {
+fn report(
+    page: &mut Page<'_>,
+    entry: &'static Entry,
+    rule: Option<Rule>,
+    direction: Direction,
+    message: String,
+) {
     let behavior = match direction {
         Direction::Up => "spec.behavior.scaleUp",
         Direction::Down => "spec.behavior.scaleDown",
@@ -322,7 +362,9 @@ fn report(page: &mut Page<'_>, entry: &'static Entry, rule: Option<Rule>, direct
         Some(Rule::RateLimited) => format!("{behavior}.policies"),
         Some(Rule::Cooldown) => format!("{behavior}.cooldown"),
         Some(Rule::Settle) => "spec.settle".to_owned(),
-        Some(Rule::DataQuality) if page.written("spec.dataQuality").is_some() => "spec.dataQuality".to_owned(),
+        Some(Rule::DataQuality) if page.written("spec.dataQuality").is_some() => {
+            "spec.dataQuality".to_owned()
+        }
         _ => "spec.signals".to_owned(),
     };
     let path = if page.written(&path).is_some() {
@@ -340,5 +382,65 @@ fn span(ms: Millis) -> String {
         (0, minutes) => format!("{minutes} min"),
         (hours, 0) => format!("{hours} h"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "apiVersion: gpuscale.dev/v1alpha1
+kind: GpuScalePolicy
+metadata: { name: p }
+spec:
+  targetRef: { kind: AksNodePool, name: a100 }
+  maxNodes: 400
+  signals: [ { name: s, SIGNAL } ]
+";
+
+    fn seen(signal: &str) -> Seen {
+        let policy =
+            crate::api::validate(&POLICY.replace("SIGNAL", signal)).unwrap_or_else(|e| panic!("{e}"));
+        Plan::of(&crate::api::compile(&policy).unwrap()).run().unwrap()
+    }
+
+    /// Every kind of signal gets a reading that moves a sound policy up and down again.
+    #[test]
+    fn every_kind_of_signal_moves_the_pool() {
+        for signal in [
+            "dcgm: { metric: GpuUtilization }",
+            "dcgm: { metric: PowerRatio }, targetPercentage: 60",
+            "promql: x, unit: percent, targetPercentage: 70",
+            "promql: x, unit: ratio, targetPercentage: 70",
+            "promql: x, unit: gpus, targetPercentage: 90",
+            "promql: x, unit: count, perNode: 500",
+            "promql: x, unit: count, perNode: 0.5",
+            "gpuRequests: {}",
+        ] {
+            let seen = seen(signal);
+            assert_eq!((seen.top, seen.end), (1 + MOST_GROWTH, 1), "{signal}");
+            assert!(
+                seen.first_growth_ms.is_some_and(|after_ms| after_ms <= SLOW_MS),
+                "{signal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_guard_alone_never_grows() {
+        let seen = seen("promql: x, unit: percent, down: { below: 30 }");
+        assert_eq!((seen.top, seen.first_growth_ms), (1, None));
+    }
+
+    #[test]
+    fn spans_read_as_hours_and_minutes() {
+        for (ms, text) in [
+            (0, "0 min"),
+            (90_000, "2 min"),
+            (HOUR_MS, "1 h"),
+            (90 * MINUTE_MS, "1 h 30 min"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
     }
 }

@@ -44,7 +44,12 @@ pub(super) fn check(
         Some(PolicySource::Inline(_)) => (page.within("policy", |page| policy::read(page, config)), None),
         None => (None, None),
     };
-    pool::check(page, &scenario, policy.as_ref().map(|(_, config)| config), demand.as_ref());
+    pool::check(
+        page,
+        &scenario,
+        policy.as_ref().map(|(_, config)| config),
+        demand.as_ref(),
+    );
     other
 }
 
@@ -55,10 +60,13 @@ fn policy_file(
     path: &str,
     around: &dyn Surroundings,
     config: Option<&Config>,
-) -> (Option<(crate::api::GpuScalePolicy, crate::policy::Config)>, Option<Checked>) {
-    let text = around.bytes(name, path).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
-    });
+) -> (
+    Option<(crate::api::GpuScalePolicy, crate::policy::Config)>,
+    Option<Checked>,
+) {
+    let text = around
+        .bytes(name, path)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()));
     let text = match text {
         Ok(text) => text,
         Err(reason) => {
@@ -125,7 +133,13 @@ fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: 
 }
 
 /// Opens and reads a recording of demand; a recording of metrics is left to the command that replays it.
-fn open(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, path: &str, at: &str) -> Option<Recording> {
+fn open(
+    page: &mut Page<'_>,
+    name: &str,
+    around: &dyn Surroundings,
+    path: &str,
+    at: &str,
+) -> Option<Recording> {
     let bytes = match around.bytes(name, path) {
         Ok(bytes) => bytes,
         Err(reason) => {
@@ -136,7 +150,9 @@ fn open(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, path: &str, 
     };
     match Recording::from_demand_csv(&bytes) {
         Ok(recording) => Some(recording),
-        Err(RecordingError::Header { .. } | RecordingError::Unreadable { .. }) if is_of_metrics(&bytes) => None,
+        Err(RecordingError::Header { .. } | RecordingError::Unreadable { .. }) if is_of_metrics(&bytes) => {
+            None
+        }
         Err(error) => {
             let text = error.to_string();
             let (what, help) = culprit::split(&text);
@@ -152,12 +168,18 @@ fn open(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, path: &str, 
 
 fn is_of_metrics(bytes: &[u8]) -> bool {
     let mut head = Vec::new();
-    let read = recording::unpacked(bytes).is_ok_and(|unpacked| unpacked.take(HEAD).read_to_end(&mut head).is_ok());
+    let read =
+        recording::unpacked(bytes).is_ok_and(|unpacked| unpacked.take(HEAD).read_to_end(&mut head).is_ok());
     read && Format::detect(&head).is_ok()
 }
 
 /// The series that is meant.
-fn series<'r>(page: &mut Page<'_>, recording: &'r Recording, wanted: Option<&str>, at: &str) -> Option<&'r Demand> {
+fn series<'r>(
+    page: &mut Page<'_>,
+    recording: &'r Recording,
+    wanted: Option<&str>,
+    at: &str,
+) -> Option<&'r Demand> {
     match recording.demand(wanted) {
         Ok(demand) => Some(demand),
         Err(error) => {
@@ -174,11 +196,16 @@ fn series<'r>(page: &mut Page<'_>, recording: &'r Recording, wanted: Option<&str
 /// Turns a refusal into a finding.
 fn refused(page: &mut Page<'_>, error: &ScenarioError) {
     match error {
-        ScenarioError::Read { line, column, message } => {
+        ScenarioError::Read {
+            line,
+            column,
+            message,
+        } => {
             let at = page.token(*line, *column);
             let (what, help) = culprit::split(message);
             let help = help.unwrap_or_else(|| help_of(message, "`simulations/README.md` lists all of them"));
-            page.report(&documents::FIELD, at, label_of(message), what).help(help);
+            page.report(&documents::FIELD, at, label_of(message), what)
+                .help(help);
         }
         ScenarioError::Field { field, problem, .. } => {
             let path = culprit_of(page, field, problem);
@@ -186,6 +213,10 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
             let label = if written { "this" } else { "not written" };
             let (what, help) = culprit::split(problem);
             // The items of `faults` say their number themselves.
+            let what = what
+                .split_once(": ")
+                .filter(|_| path.contains('[') && what.starts_with("number"))
+                .map_or(what.as_str(), |(_, what)| what);
             let message = format!("`{field}`: {what}");
             let finding = page.about(&codes::SCENARIO, &path, label, message);
             if let Some(help) = help {
@@ -197,7 +228,9 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
 
 /// Path of the field that a refusal is about: an item of `faults` by its number, a field of a trace by its value.
 fn culprit_of(page: &Page<'_>, field: &str, problem: &str) -> String {
-    let number = problem.strip_prefix("number ").and_then(|rest| rest.split(':').next());
+    let number = problem
+        .strip_prefix("number ")
+        .and_then(|rest| rest.split(':').next());
     if let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) {
         return format!("{field}[{}]", number.saturating_sub(1));
     }

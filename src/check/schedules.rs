@@ -24,18 +24,33 @@ pub(super) fn check(page: &mut Page<'_>, config: &Config) {
         let name = &schedule.name;
         if opening(schedule).is_none() {
             let message = format!("schedule `{name}` does not open within a year");
-            page.about(&codes::RARELY_OPEN, &format!("{path}.cron"), "hardly ever", message);
+            page.about(
+                &codes::RARELY_OPEN,
+                &format!("{path}.cron"),
+                "hardly ever",
+                message,
+            );
         } else if is_always_open(schedule) {
             let message = format!("schedule `{name}` opens again before it has closed, day and night");
             let cron = page.at(&format!("{path}.cron"));
-            page.about(&codes::ALWAYS_OPEN, &format!("{path}.duration"), "as long as the gap", message)
-                .also(cron, "between two of these");
+            page.about(
+                &codes::ALWAYS_OPEN,
+                &format!("{path}.duration"),
+                "as long as the gap",
+                message,
+            )
+            .also(cron, "between two of these");
         }
         let unchanged = schedule.min_nodes.is_none_or(|min| min == config.min_nodes)
             && schedule.max_nodes.is_none_or(|max| max == config.max_nodes);
         if unchanged {
             let message = format!("schedule `{name}` has the bounds that the policy has anyway");
-            page.about(&codes::NO_CHANGE, &format!("{path}.name"), "changes nothing", message);
+            page.about(
+                &codes::NO_CHANGE,
+                &format!("{path}.name"),
+                "changes nothing",
+                message,
+            );
         }
     }
 }
@@ -81,7 +96,11 @@ mod tests {
                 min_nodes: None,
                 max_nodes: None,
             };
-            assert_eq!(is_always_open(&schedule), always, "{cron} for {hours} h in {zone}");
+            assert_eq!(
+                is_always_open(&schedule),
+                always,
+                "{cron} for {hours} h in {zone}"
+            );
             assert_eq!(opening(&schedule).is_some(), ever, "{cron}");
         };
         check("0 8 * * *", 24, "UTC", true, true);

@@ -99,12 +99,16 @@ const NEVER_EMITTED: [(&str, &str); 5] = [
 
 /// Whether a name is meant to be one of the exporter's.
 pub(super) fn is_dcgm(name: &str) -> bool {
-    name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("DCGM_"))
+    name.get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("DCGM_"))
 }
 
 /// What a known series is.
 pub(super) fn shape(name: &str) -> Option<Shape> {
-    SERIES.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
+    SERIES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, shape)| *shape)
 }
 
 /// What is known about a name that is none of the exporter's.
@@ -126,7 +130,10 @@ pub(super) fn stranger(name: &str) -> Option<Stranger> {
         return Some(Stranger::NeverEmitted(meant));
     }
     // Names of fields are long and differ by whole words; one letter in eight is a typing error.
-    let nearest = SERIES.iter().map(|(known, _)| (edits(name, known), *known)).min()?;
+    let nearest = SERIES
+        .iter()
+        .map(|(known, _)| (edits(name, known), *known))
+        .min()?;
     (nearest.0 * 8 <= name.len()).then_some(Stranger::Misspelt(nearest.1))
 }
 
@@ -146,18 +153,26 @@ pub(super) enum Carried {
 /// Whether the series of dcgm-exporter carry a label.
 pub(super) fn carries(label: &str) -> Carried {
     match label {
-        "__name__" | "gpu" | "UUID" | "pci_bus_id" | "device" | "modelName" | "GPU_I_PROFILE" | "GPU_I_ID"
-        | "pod_uid" | "vgpu" | "hpc_job" | "err_code" | "err_msg" | "job" | "instance" | "window_size_in_ms"
-        | "health_watch" | "clock_event" => Carried::Always,
+        "__name__" | "gpu" | "UUID" | "pci_bus_id" | "device" | "modelName" | "GPU_I_PROFILE"
+        | "GPU_I_ID" | "pod_uid" | "vgpu" | "hpc_job" | "err_code" | "err_msg" | "job" | "instance"
+        | "window_size_in_ms" | "health_watch" | "clock_event" => Carried::Always,
         "namespace" => Carried::Depends("exported_namespace"),
         "pod" => Carried::Depends("exported_pod"),
         "container" => Carried::Depends("exported_container"),
         "Hostname" => Carried::Depends("hostname"),
         "hostname" => Carried::Depends("Hostname"),
-        "deployment" | "statefulset" | "daemonset" | "replicaset" | "cronjob" | "workload" | "job_name"
-        | "deployment_name" | "kubernetes_deployment" | "label_app" | "owner_name" | "created_by_name" => {
-            Carried::Never
-        }
+        "deployment"
+        | "statefulset"
+        | "daemonset"
+        | "replicaset"
+        | "cronjob"
+        | "workload"
+        | "job_name"
+        | "deployment_name"
+        | "kubernetes_deployment"
+        | "label_app"
+        | "owner_name"
+        | "created_by_name" => Carried::Never,
         _ if label.starts_with("exported_") || label.starts_with("DCGM_FI_") || label.starts_with("dra_") => {
             Carried::Always
         }
@@ -187,7 +202,10 @@ mod tests {
             ("DCGM_FI_DEV_GPU_UTIL", None),
             ("DCGM_FI_DEV_GPU_UTILL", Some("DCGM_FI_DEV_GPU_UTIL")),
             ("dcgm_fi_dev_gpu_util", Some("DCGM_FI_DEV_GPU_UTIL")),
-            ("DCGM_FI_PROF_GR_ENGIN_ACTIVE", Some("DCGM_FI_PROF_GR_ENGINE_ACTIVE")),
+            (
+                "DCGM_FI_PROF_GR_ENGIN_ACTIVE",
+                Some("DCGM_FI_PROF_GR_ENGINE_ACTIVE"),
+            ),
             // A field that a counters file may bring in.
             ("DCGM_FI_DEV_FAN_SPEED", None),
         ] {

@@ -14,8 +14,10 @@ pub(super) fn check(page: &mut Page<'_>) {
         Err(error) => {
             let at = page.token(error.line, error.column);
             let (what, help) = culprit::split(&error.message);
-            let help = help.unwrap_or_else(|| help_of(&error.message, "`src/config.rs` documents all of them"));
-            page.report(&documents::FIELD, at, label_of(&error.message), what).help(help);
+            let help =
+                help.unwrap_or_else(|| help_of(&error.message, "`src/config.rs` documents all of them"));
+            page.report(&documents::FIELD, at, label_of(&error.message), what)
+                .help(help);
             return;
         }
     };

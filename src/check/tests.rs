@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 fn codes_of(text: &str) -> Vec<&'static str> {
     let checked = check("t.yaml", text, &Alone, None);
-    checked.iter().flat_map(|file| file.findings.iter().map(Finding::code)).collect()
+    checked
+        .iter()
+        .flat_map(|file| file.findings.iter().map(Finding::code))
+        .collect()
 }
 
 const POLICY: &str = "apiVersion: gpuscale.dev/v1alpha1
@@ -47,11 +50,18 @@ fn a_text_without_a_document_is_a_finding() {
 #[test]
 fn codes_are_in_order_and_grouped_by_hundreds() {
     let all: Vec<_> = codes::all().map(|entry| entry.code).collect();
-    assert!(all.is_sorted() && all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
+    assert!(
+        all.is_sorted() && all.windows(2).all(|pair| pair[0] != pair[1]),
+        "{all:?}"
+    );
     for (hundred, group) in (1..).zip(&codes::GROUPS) {
         for entry in group.entries {
             assert!(entry.code.starts_with(&format!("GS{hundred}")), "{}", entry.code);
-            assert!(!entry.remedy.ends_with('.') && entry.explanation.ends_with('.'), "{}", entry.code);
+            assert!(
+                !entry.remedy.ends_with('.') && entry.explanation.ends_with('.'),
+                "{}",
+                entry.code
+            );
         }
     }
     assert_eq!(codes::entry("gs301").map(|entry| entry.code), Some("GS301"));

@@ -90,7 +90,8 @@ pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<(), Error> {
     let mut checked = all(args)?;
     if args.no_notes {
         for file in &mut checked {
-            file.findings.retain(|finding| finding.severity() > Severity::Note);
+            file.findings
+                .retain(|finding| finding.severity() > Severity::Note);
         }
     }
     match args.format.format {
@@ -116,7 +117,10 @@ fn all(args: &CheckArgs) -> Result<Vec<Checked>, Error> {
         let text = text(path)?;
         // A configuration that cannot be read is told by its findings; names are then not looked up.
         config = Config::parse(&text).ok();
-        add(&mut checked, check::check(&path.display().to_string(), &text, &Files, None));
+        add(
+            &mut checked,
+            check::check(&path.display().to_string(), &text, &Files, None),
+        );
     }
     for path in &args.files {
         let path = if path.is_dir() {
@@ -192,7 +196,8 @@ fn drawn(checked: &[Checked], terminal: &Terminal) -> String {
     let mut drawn = String::new();
     for file in checked {
         for finding in &file.findings {
-            let report = Report::new(diagnostic(finding)).with_source_code(NamedSource::new(&file.name, file.text.clone()));
+            let report = Report::new(diagnostic(finding))
+                .with_source_code(NamedSource::new(&file.name, file.text.clone()));
             // Writing to a String does not fail.
             let _ = handler.render_report(&mut drawn, report.as_ref());
             drawn.push('\n');
@@ -205,7 +210,8 @@ fn drawn(checked: &[Checked], terminal: &Terminal) -> String {
 }
 
 fn diagnostic(finding: &Finding) -> MietteDiagnostic {
-    let label = |label: &check::Label| LabeledSpan::new(Some(label.text.clone()), label.span.start, label.span.len());
+    let label =
+        |label: &check::Label| LabeledSpan::new(Some(label.text.clone()), label.span.start, label.span.len());
     let severity = match finding.severity() {
         Severity::Error => miette::Severity::Error,
         Severity::Warning => miette::Severity::Warning,

@@ -59,15 +59,22 @@ impl Endpoint {
             return Err(EndpointError::Query);
         }
         let authority = rest.split('/').next().unwrap_or_default();
-        let (user, place) = authority.rsplit_once('@').map_or((None, authority), |(user, place)| (Some(user), place));
+        let (user, place) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(user, place)| (Some(user), place));
         let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, rest)) => (host, rest.strip_prefix(':')),
-            None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+            None => place
+                .split_once(':')
+                .map_or((place, None), |(host, port)| (host, Some(port))),
         };
         if host.is_empty() || host.contains(char::is_whitespace) {
             return Err(EndpointError::Host);
         }
-        let port = port.map(str::parse).transpose().map_err(|_| EndpointError::Port)?;
+        let port = port
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| EndpointError::Port)?;
         if port == Some(0) {
             return Err(EndpointError::Port);
         }
@@ -89,7 +96,9 @@ impl Endpoint {
             Ok(address) if address.is_loopback() => Reach::Loopback,
             Ok(IpAddr::V4(v4)) if v4.is_link_local() => Reach::LinkLocal,
             Ok(IpAddr::V6(v6)) if v6.is_unicast_link_local() => Reach::LinkLocal,
-            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local()) => Reach::LinkLocal,
+            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local()) => {
+                Reach::LinkLocal
+            }
             _ => Reach::Elsewhere,
         }
     }

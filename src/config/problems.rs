@@ -29,7 +29,13 @@ pub struct Problem {
 }
 
 /// Headers that carry credentials.
-const SECRET_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"];
+const SECRET_HEADERS: [&str; 5] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "x-auth-token",
+];
 
 impl Config {
     /// Everything that is wrong with the configuration; empty for one that can be used.
@@ -56,7 +62,8 @@ impl Config {
             problems.add(ProblemKind::Setting, "listen.scaler", message);
         }
         if self.limits.max_nodes == Some(0) {
-            let message = "no pool could ever have a node; remove the limit, or set freeze to stop everything";
+            let message =
+                "no pool could ever have a node; remove the limit, or set freeze to stop everything";
             problems.add(ProblemKind::Setting, "limits.maxNodes", message);
         }
         problems.0
@@ -89,7 +96,11 @@ impl Problems {
             self.add(ProblemKind::Setting, path, message);
         }
         if let Some(prometheus) = &source.prometheus {
-            self.prometheus(&format!("{path}.prometheus"), prometheus, &source.allowed_addresses);
+            self.prometheus(
+                &format!("{path}.prometheus"),
+                prometheus,
+                &source.allowed_addresses,
+            );
         }
         if let Some(azure) = &source.azure_managed_prometheus {
             let at = format!("{path}.azureManagedPrometheus.endpoint");
@@ -121,14 +132,20 @@ impl Problems {
             ("basicAuth", prometheus.basic_auth.is_some()),
             ("entra", prometheus.entra.is_some()),
         ];
-        let used: Vec<&str> = ways.into_iter().filter(|(_, used)| *used).map(|(name, _)| name).collect();
+        let used: Vec<&str> = ways
+            .into_iter()
+            .filter(|(_, used)| *used)
+            .map(|(name, _)| name)
+            .collect();
         if let [first, second, ..] = used[..] {
             let message = format!("{first} and {second} both set the Authorization header; keep one");
             self.add(ProblemKind::Setting, format!("{path}.{second}"), message);
         }
         for header in prometheus.headers.keys() {
             if SECRET_HEADERS.contains(&header.to_ascii_lowercase().as_str()) {
-                let message = format!("header `{header}` carries a credential; name a file with bearerTokenFile or basicAuth");
+                let message = format!(
+                    "header `{header}` carries a credential; name a file with bearerTokenFile or basicAuth"
+                );
                 self.add(ProblemKind::Secret, format!("{path}.headers.{header}"), message);
             }
         }
@@ -148,14 +165,23 @@ impl Problems {
 
     fn dcgm(&mut self, path: &str, dcgm: &Dcgm, allowed: &[String]) {
         if dcgm.targets.is_empty() != dcgm.nodes.is_some() {
-            let message = "exporters are either listed or one on each node; set exactly one of targets and nodes";
+            let message =
+                "exporters are either listed or one on each node; set exactly one of targets and nodes";
             self.add(ProblemKind::Setting, path, message);
         }
         for (index, target) in dcgm.targets.iter().enumerate() {
-            self.address(&format!("{path}.targets[{index}]"), target, Credentials::None, allowed);
+            self.address(
+                &format!("{path}.targets[{index}]"),
+                target,
+                Credentials::None,
+                allowed,
+            );
         }
         if dcgm.interval.as_millis() < 1000 {
-            let message = format!("{} is faster than any exporter collects; use at least 1s", dcgm.interval);
+            let message = format!(
+                "{} is faster than any exporter collects; use at least 1s",
+                dcgm.interval
+            );
             self.add(ProblemKind::Setting, format!("{path}.interval"), message);
         }
     }
@@ -164,7 +190,8 @@ impl Problems {
         let endpoint = match Endpoint::parse(url) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                let message = format!("cannot use this address, {error}; write for example https://prometheus:9090");
+                let message =
+                    format!("cannot use this address, {error}; write for example https://prometheus:9090");
                 self.add(ProblemKind::Setting, path, message);
                 return;
             }
@@ -179,7 +206,10 @@ impl Problems {
             self.add(ProblemKind::PlainHttp, path, message);
         }
         if reach == Reach::LinkLocal && !allowed.contains(&endpoint.host) {
-            let message = format!("`{}` is link-local; use another address or add it to allowedAddresses", endpoint.host);
+            let message = format!(
+                "`{}` is link-local; use another address or add it to allowedAddresses",
+                endpoint.host
+            );
             self.add(ProblemKind::LinkLocal, path, message);
         }
     }
@@ -189,7 +219,10 @@ impl Problems {
             let message = "this is no subscription id; `az account show --query id` prints it";
             self.add(ProblemKind::Setting, format!("{path}.subscriptionId"), message);
         }
-        for (field, value) in [("resourceGroup", &cluster.resource_group), ("name", &cluster.name)] {
+        for (field, value) in [
+            ("resourceGroup", &cluster.resource_group),
+            ("name", &cluster.name),
+        ] {
             if value.trim().is_empty() || value.contains('/') {
                 let message = format!("{field} is a plain name; write it without a path");
                 self.add(ProblemKind::Setting, format!("{path}.{field}"), message);
@@ -198,9 +231,13 @@ impl Problems {
         if let Some(endpoint) = &cluster.endpoint {
             self.address(&format!("{path}.endpoint"), endpoint, Credentials::Sent, &[]);
         }
-        let version = cluster.api_version.strip_suffix("-preview").unwrap_or(&cluster.api_version);
+        let version = cluster
+            .api_version
+            .strip_suffix("-preview")
+            .unwrap_or(&cluster.api_version);
         if version.parse::<jiff::civil::Date>().is_err() {
-            let message = "an API version is a date, with `-preview` or without; write for example 2026-08-01";
+            let message =
+                "an API version is a date, with `-preview` or without; write for example 2026-08-01";
             self.add(ProblemKind::Setting, format!("{path}.apiVersion"), message);
         }
     }
@@ -216,5 +253,8 @@ enum Credentials {
 fn is_guid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    lengths == [8, 4, 4, 4, 12] && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
+    lengths == [8, 4, 4, 4, 12]
+        && parts
+            .iter()
+            .all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
 }

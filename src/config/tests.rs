@@ -39,7 +39,10 @@ fn a_full_configuration_is_read_and_has_no_problems() {
     assert_eq!(config.cluster_names(), ["prod-eastus"]);
     let default = &config.metrics_sources[&Name::try_from("default".to_owned()).unwrap()];
     assert_eq!((default.limits.series, default.limits.bytes), (5000, 64 << 20));
-    assert_eq!(config.aks_clusters.values().next().unwrap().api_version, "2026-08-01");
+    assert_eq!(
+        config.aks_clusters.values().next().unwrap().api_version,
+        "2026-08-01"
+    );
     let written = serde_saphyr::to_string(&config).unwrap();
     assert_eq!(Config::parse(&written), Ok(config));
 }
@@ -70,21 +73,66 @@ fn fields_are_held_against_each_other() {
     check(url, "mimir.example.com", Setting, at);
     check(url, "https://mimir:99999", Setting, at);
     check(url, "https://mimir/?tenant=x", Setting, at);
-    check("X-Team: gpu", "authorization: Bearer x", Secret, "metricsSources.default.prometheus.headers.authorization");
-    check("caFile: /etc/ca.pem", "certFile: /c.pem", Setting, "metricsSources.default.prometheus.tls");
+    check(
+        "X-Team: gpu",
+        "authorization: Bearer x",
+        Secret,
+        "metricsSources.default.prometheus.headers.authorization",
+    );
+    check(
+        "caFile: /etc/ca.pem",
+        "certFile: /c.pem",
+        Setting,
+        "metricsSources.default.prometheus.tls",
+    );
     check(
         "tenant: gpu",
         "entra: {}",
         Setting,
         "metricsSources.default.prometheus.entra",
     );
-    check("timeout: 8s", "timeout: 8m", Setting, "metricsSources.default.timeout");
-    check("series: 5000", "series: 0", Setting, "metricsSources.default.limits.series");
-    check("nodes: { port: 19400 }, interval", "interval", Setting, "metricsSources.nodes.dcgm");
-    check("interval: 15s", "interval: 15ms", Setting, "metricsSources.nodes.dcgm.interval");
-    check("00000000-0000-0000-0000-000000000000", "prod", Setting, "aksClusters.prod-eastus.subscriptionId");
-    check("resourceGroup: gpu", "resourceGroup: a/b", Setting, "aksClusters.prod-eastus.resourceGroup");
-    check("cloud: UsGovernment", "apiVersion: latest", Setting, "aksClusters.prod-eastus.apiVersion");
+    check(
+        "timeout: 8s",
+        "timeout: 8m",
+        Setting,
+        "metricsSources.default.timeout",
+    );
+    check(
+        "series: 5000",
+        "series: 0",
+        Setting,
+        "metricsSources.default.limits.series",
+    );
+    check(
+        "nodes: { port: 19400 }, interval",
+        "interval",
+        Setting,
+        "metricsSources.nodes.dcgm",
+    );
+    check(
+        "interval: 15s",
+        "interval: 15ms",
+        Setting,
+        "metricsSources.nodes.dcgm.interval",
+    );
+    check(
+        "00000000-0000-0000-0000-000000000000",
+        "prod",
+        Setting,
+        "aksClusters.prod-eastus.subscriptionId",
+    );
+    check(
+        "resourceGroup: gpu",
+        "resourceGroup: a/b",
+        Setting,
+        "aksClusters.prod-eastus.resourceGroup",
+    );
+    check(
+        "cloud: UsGovernment",
+        "apiVersion: latest",
+        Setting,
+        "aksClusters.prod-eastus.apiVersion",
+    );
     check("127.0.0.1:0", "localhost", Setting, "listen.metrics");
     check("127.0.0.1:0", "0.0.0.0:9443", Setting, "listen.scaler");
     check("maxNodes: 100", "maxNodes: 0", Setting, "limits.maxNodes");
@@ -96,7 +144,11 @@ fn loopback_may_be_plain_and_link_local_may_be_allowed() {
         ("https://mimir.example.com/prometheus", "http://localhost:9090"),
         ("https://mimir.example.com/prometheus", "http://[::1]:9090"),
     ] {
-        assert_eq!(Config::parse(&GOOD.replace(from, to)).unwrap().problems(), [], "{to}");
+        assert_eq!(
+            Config::parse(&GOOD.replace(from, to)).unwrap().problems(),
+            [],
+            "{to}"
+        );
     }
     let allowed = GOOD
         .replace("http://127.0.0.1:9400/metrics", "http://169.254.1.2:9400")

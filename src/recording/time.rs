@@ -86,7 +86,10 @@ fn rounded(text: &[u8], unit: TimeUnit) -> Option<i64> {
         TimeUnit::Milliseconds => number,
         TimeUnit::Seconds => number * 1000.0,
     };
-    #[expect(clippy::cast_possible_truncation, reason = "what does not fit is implausible either way")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what does not fit is implausible either way"
+    )]
     ms.is_finite().then(|| ms.round() as i64)
 }
 

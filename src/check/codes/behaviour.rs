@@ -27,11 +27,13 @@ entries! {
         "raise the rates of `behavior.scaleDown`, or look at the rule that the message names",
         "behavior: { scaleDown: { policies: [ { type: Nodes, value: 1, period: 12h } ] } }";
     /// Constant load, and no rest.
-    OSCILLATES = "GS405" Warning "the policy oscillates under constant load":
-        "With a demand that did not change for hours the size went up and down again and again. Every turn costs \
-         boots and takes capacity away from load that is there.",
-        "set `down.below` further below `up.above`, or lengthen `stabilization`",
-        "strategy: { step: { up: 4, down: 4 } }\nup: { above: 55 }\ndown: { below: 54 }";
+    OSCILLATES = "GS405" Note "the policy oscillates under constant load":
+        "With a demand that did not change for hours the size went up and down again and again. A count of waiting \
+         work falls to nothing as soon as there is room for it, so a policy that sees nothing else gives nodes back \
+         while they are in use, and asks for them again. In a pool whose pods are seen, the pods hold their nodes; \
+         replicas and nodes that somebody else chooses are not held.",
+        "count work that is being done too, or add a utilization signal with a `down` rule",
+        "scaler: { publish: DesiredReplicas }\nsignals: [ { name: waiting, promql: sum(waiting), unit: count, perReplica: 4 } ]";
     /// Slow to react.
     SLOW_TO_GROW = "GS406" Note "the policy is slow to react to full saturation":
         "The time from full saturation to the first node asked for, in the fluid model. The boot comes on top.",

@@ -87,4 +87,10 @@ entries! {
          configuration. The configuration that was given beside this policy has no entry of that name.",
         "use a name of the configuration, or ask the administrator for an entry",
         "metricsSource: tanos";
+    /// An up rule without a target.
+    NO_TARGET = "GS215" Warning "the up rule permits growth that nothing asks for":
+        "With the strategy targetUtilization an up rule says when the pool may grow, and `targetPercentage` says how \
+         far. Without a target the load is held against fully busy nodes, which no reading exceeds.",
+        "set `targetPercentage` below `up.above`, or use `strategy: { step: {} }` for fixed steps",
+        "dcgm: { metric: GpuUtilization }\nup: { above: 80 }";
 }

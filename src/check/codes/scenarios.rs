@@ -7,7 +7,7 @@ entries! {
     SCENARIO = "GS501" Error "a field of the scenario makes no sense":
         "Fields of a scenario are held against each other before anything runs, because a scenario that is half \
          nonsense gives a scorecard that looks right.",
-        "do what the message says; `simulations/README.md` documents every field",
+        "correct the marked field; `simulations/README.md` documents all of them",
         "bootDelay: { uniform: { min: 12m, max: 5m } }";
     /// A file that the scenario names cannot be opened.
     MISSING_FILE = "GS502" Error "a file that the document names cannot be opened":

@@ -40,11 +40,16 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
             quote @ ('"' | '\'' | '`') => (Kind::Text, quoted(rest, quote)),
             c if word(c) => (Kind::Word, rest.find(|c| !word(c)).unwrap_or(rest.len())),
             c => {
-                let two = rest.get(..2).is_some_and(|two| matches!(two, ">=" | "<=" | "==" | "!=" | "=~" | "!~"));
+                let two = rest
+                    .get(..2)
+                    .is_some_and(|two| matches!(two, ">=" | "<=" | "==" | "!=" | "=~" | "!~"));
                 (Kind::Sign, if two { 2 } else { c.len_utf8() })
             }
         };
-        tokens.push(Token { kind, range: at..at + length });
+        tokens.push(Token {
+            kind,
+            range: at..at + length,
+        });
         at += length;
     }
     tokens
@@ -88,7 +93,8 @@ pub(super) fn unbalanced(tokens: &[Token], text: &str) -> Option<(Range<usize>, 
             None => return Some((token.range.clone(), "this bracket was never opened")),
         }
     }
-    open.pop().map(|(_, range)| (range, "this bracket is never closed"))
+    open.pop()
+        .map(|(_, range)| (range, "this bracket is never closed"))
 }
 
 fn closed(text: &str) -> bool {
@@ -119,8 +125,8 @@ mod tests {
         assert_eq!(
             words("sum by (a) (vllm:x{b=~\"c d\"}[5m:30s]) >= bool 1.5 # why"),
             [
-                "sum", "by", "(", "a", ")", "(", "vllm:x", "{", "b", "=~", "\"c d\"", "}", "[", "5m:30s", "]", ")",
-                ">=", "bool", "1.5"
+                "sum", "by", "(", "a", ")", "(", "vllm:x", "{", "b", "=~", "\"c d\"", "}", "[", "5m:30s",
+                "]", ")", ">=", "bool", "1.5"
             ]
         );
         assert_eq!(words("{a='it\\'s'}"), ["{", "a", "=", "'it\\'s'", "}"]);

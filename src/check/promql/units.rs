@@ -4,7 +4,7 @@
 
 use promql_parser::parser::Expr;
 
-use crate::api::signal::{Signal, Unit};
+use crate::api::signal::Unit;
 use crate::check::codes::metrics as codes;
 use crate::check::page::Page;
 use crate::check::series::{self, Shape};
@@ -35,23 +35,32 @@ impl Quantity {
     }
 
     fn is_full_at(&self, wanted: f64) -> bool {
-        self.full().is_some_and(|full| (full - wanted).abs() < 1e-9 * wanted)
+        self.full()
+            .is_some_and(|full| (full - wanted).abs() < 1e-9 * wanted)
     }
 }
 
 /// Reports a unit that the expression cannot have, and a query that `dcgm` says better.
-pub(super) fn check(page: &mut Page<'_>, query: &Query<'_>, signal: &Signal, tree: &Expr, unit: Unit, path: &str) {
+pub(super) fn check(page: &mut Page<'_>, query: &Query<'_>, tree: &Expr, unit: Unit, path: &str) {
     let Some(quantity) = quantity(tree) else { return };
     let Some(problem) = mismatch(&quantity, unit) else {
         say_dcgm(page, query, &quantity, unit);
-        count_of_bytes(page, query, signal, &quantity, unit, path);
         return;
     };
+    // Bytes were told already, and are no unit of the policy either.
+    if quantity.shape == Shape::Mebibytes && page.has(&codes::MEBIBYTES) {
+        return;
+    }
     let series = query.word(&quantity.name);
     let (what, help) = problem;
-    page.about(&codes::UNIT_MISMATCH, &format!("{path}.unit"), "stated here", what)
-        .also(series, scale_of(quantity.shape))
-        .help(help);
+    page.about(
+        &codes::UNIT_MISMATCH,
+        &format!("{path}.unit"),
+        "stated here",
+        what,
+    )
+    .also(series, scale_of(quantity.shape))
+    .help(help);
 }
 
 fn scale_of(shape: Shape) -> &'static str {
@@ -71,7 +80,12 @@ fn mismatch(quantity: &Quantity, unit: Unit) -> Option<(String, String)> {
         return None;
     }
     if quantity.full().is_none() {
-        let what = format!("`{name}` is no utilization: {}", scale_of(quantity.shape));
+        let is = match quantity.shape {
+            Shape::Mebibytes => "is in MiB",
+            Shape::Counter => "is a counter",
+            _ => "has a unit of its own",
+        };
+        let what = format!("`{name}` {is} and no utilization");
         let help = "use a utilization, or state `unit: count` with `perNode`; for memory there is `dcgm: { metric: \
                     MemoryUsed }`";
         return Some((what, help.to_owned()));
@@ -84,11 +98,17 @@ fn mismatch(quantity: &Quantity, unit: Unit) -> Option<(String, String)> {
     match (quantity.summed, unit == Unit::Gpus) {
         (true, false) => {
             let what = format!("a sum of `{name}` over devices grows with the pool; it is no {word}");
-            return Some((what, "use `avg` in place of `sum`, or `unit: gpus` and a sum of ratios".to_owned()));
+            return Some((
+                what,
+                "use `avg` in place of `sum`, or `unit: gpus` and a sum of ratios".to_owned(),
+            ));
         }
         (false, true) => {
             let what = format!("`{name}` is not summed here, so it is no number of GPUs");
-            return Some((what, "use `sum` over ratios, or state `unit: percent` or `ratio`".to_owned()));
+            return Some((
+                what,
+                "use `sum` over ratios, or state `unit: percent` or `ratio`".to_owned(),
+            ));
         }
         _ => {}
     }
@@ -108,7 +128,7 @@ fn mismatch(quantity: &Quantity, unit: Unit) -> Option<(String, String)> {
 
 /// The `dcgm` metric that says the same.
 fn say_dcgm(page: &mut Page<'_>, query: &Query<'_>, quantity: &Quantity, unit: Unit) {
-    if unit == Unit::Count || quantity.summed {
+    if unit == Unit::Count || quantity.summed || page.has(&codes::NOT_FOR_MIG) {
         return;
     }
     let is_share = |metric: &DcgmMetric| matches!(metric.unit(), DcgmUnit::Percent | DcgmUnit::Ratio);
@@ -116,31 +136,19 @@ fn say_dcgm(page: &mut Page<'_>, query: &Query<'_>, quantity: &Quantity, unit: U
         .into_iter()
         .find(|metric| metric.series() == quantity.name && is_share(metric));
     if let Some(metric) = metric {
-        let message = format!("a `dcgm` signal reads `{}` with its unit, devices and coverage known", quantity.name);
-        page.report(&codes::SAY_DCGM, query.word(&quantity.name), "has a name of its own", message)
-            .help(format!("write `dcgm: {{ metric: {metric:?} }}` in place of `promql` and `unit`"));
-    }
-}
-
-/// A count of memory whose threshold can only be bytes.
-fn count_of_bytes(
-    page: &mut Page<'_>,
-    query: &Query<'_>,
-    signal: &Signal,
-    quantity: &Quantity,
-    unit: Unit,
-    path: &str,
-) {
-    const MILLION: i64 = 1_000_000_000_000;
-    if unit != Unit::Count || quantity.shape != Shape::Mebibytes {
-        return;
-    }
-    let above = signal.up.as_ref().filter(|up| up.above.micros() >= MILLION);
-    if above.is_some() {
-        let message = format!("`{}` is in MiB, and this threshold is a number of bytes", quantity.name);
-        let series = query.word(&quantity.name);
-        page.about(&codes::MEBIBYTES, &format!("{path}.up.above"), "bytes", message)
-            .also(series, "MiB");
+        let message = format!(
+            "a `dcgm` signal reads `{}` with its unit, devices and coverage known",
+            quantity.name
+        );
+        page.report(
+            &codes::SAY_DCGM,
+            query.word(&quantity.name),
+            "has a name of its own",
+            message,
+        )
+        .help(format!(
+            "write `dcgm: {{ metric: {metric:?} }}` in place of `promql` and `unit`"
+        ));
     }
 }
 
@@ -160,8 +168,8 @@ fn quantity(expr: &Expr) -> Option<Quantity> {
         Expr::Paren(paren) => quantity(&paren.expr),
         Expr::Subquery(subquery) => quantity(&subquery.expr),
         Expr::Call(call) => match call.func.name {
-            "avg_over_time" | "max_over_time" | "min_over_time" | "last_over_time" | "clamp" | "clamp_max"
-            | "clamp_min" | "round" | "sort" => quantity(call.args.args.first()?),
+            "avg_over_time" | "max_over_time" | "min_over_time" | "last_over_time" | "clamp"
+            | "clamp_max" | "clamp_min" | "round" | "sort" => quantity(call.args.args.first()?),
             "quantile_over_time" => quantity(call.args.args.last()?),
             _ => None,
         },
@@ -169,14 +177,19 @@ fn quantity(expr: &Expr) -> Option<Quantity> {
             let inner = quantity(&aggregate.expr)?;
             match aggregate.op.to_string().as_str() {
                 "avg" | "max" | "min" | "quantile" | "topk" | "bottomk" if !inner.summed => Some(inner),
-                "sum" => Some(Quantity { summed: true, ..inner }),
+                "sum" => Some(Quantity {
+                    summed: true,
+                    ..inner
+                }),
                 _ => None,
             }
         }
         Expr::Binary(binary) => {
             let (op, left, right) = (binary.op.to_string(), &*binary.lhs, &*binary.rhs);
             match (op.as_str(), left, right) {
-                ("*", Expr::NumberLiteral(n), other) | ("*", other, Expr::NumberLiteral(n)) => scaled(other, n.val),
+                ("*", Expr::NumberLiteral(n), other) | ("*", other, Expr::NumberLiteral(n)) => {
+                    scaled(other, n.val)
+                }
                 ("/", other, Expr::NumberLiteral(n)) => scaled(other, 1.0 / n.val),
                 (">" | "<" | ">=" | "<=" | "==" | "!=", other, _) if !binary.return_bool() => quantity(other),
                 ("or", other, _) => quantity(other),
@@ -203,8 +216,14 @@ mod tests {
             let tree = promql_parser::parser::parse(text).unwrap();
             let found = quantity(&tree);
             for unit in [Unit::Percent, Unit::Ratio, Unit::Gpus] {
-                let accepted = found.as_ref().is_none_or(|quantity| mismatch(quantity, unit).is_none());
-                assert_eq!(accepted, fits.is_none_or(|fits| fits == unit), "{text} as {unit:?}");
+                let accepted = found
+                    .as_ref()
+                    .is_none_or(|quantity| mismatch(quantity, unit).is_none());
+                assert_eq!(
+                    accepted,
+                    fits.is_none_or(|fits| fits == unit),
+                    "{text} as {unit:?}"
+                );
             }
         };
         check("avg(DCGM_FI_DEV_GPU_UTIL)", Some(Unit::Percent));
@@ -214,7 +233,10 @@ mod tests {
         check("100 * avg(DCGM_FI_PROF_GR_ENGINE_ACTIVE)", Some(Unit::Percent));
         check("sum(DCGM_FI_PROF_GR_ENGINE_ACTIVE)", Some(Unit::Gpus));
         check("sum(DCGM_FI_DEV_GPU_UTIL) / 100", Some(Unit::Gpus));
-        check("quantile(0.9, avg_over_time(DCGM_FI_DEV_GPU_UTIL[5m]))", Some(Unit::Percent));
+        check(
+            "quantile(0.9, avg_over_time(DCGM_FI_DEV_GPU_UTIL[5m]))",
+            Some(Unit::Percent),
+        );
         // What cannot be told is not blamed.
         check("avg(gpu_busy)", None);
         check("sum(DCGM_FI_DEV_FB_USED) / sum(DCGM_FI_DEV_FB_TOTAL)", None);

@@ -45,10 +45,14 @@ impl Walk<'_, '_, '_> {
         let op = aggregate.op.to_string();
         let dcgm = selectors(&aggregate.expr).into_iter().find_map(dcgm_name);
         if let Some(name) = &dcgm {
-            if matches!(op.as_str(), "sum" | "avg" | "count" | "quantile" | "stddev") && is_raw(&aggregate.expr) {
-                let message = format!("`{op}` over the raw rows of `{name}` counts a shared device once per pod");
+            if matches!(op.as_str(), "sum" | "avg" | "count" | "quantile" | "stddev")
+                && is_raw(&aggregate.expr)
+            {
+                let message =
+                    format!("`{op}` over the raw rows of `{name}` counts a shared device once per pod");
                 let span = self.query.word(&op);
-                self.page.report(&codes::DUPLICATE_ROWS, span, "over raw rows", message);
+                self.page
+                    .report(&codes::DUPLICATE_ROWS, span, "over raw rows", message);
             }
             if let Some(LabelModifier::Include(labels)) = &aggregate.modifier {
                 for label in &labels.labels {
@@ -71,15 +75,23 @@ impl Walk<'_, '_, '_> {
         if is_comparison && !binary.return_bool() {
             let message = format!("`{op}` without `bool` drops the points that do not pass");
             let span = self.query.filter();
-            self.page.report(&codes::FILTER_DROPS, span, "a filter, not a test", message);
+            self.page
+                .report(&codes::FILTER_DROPS, span, "a filter, not a test", message);
         }
         if op == "or" && (is_constant(&binary.lhs) || is_constant(&binary.rhs)) {
             let span = self.query.word("vector");
             let message = "where there is no data the expression says that there is nothing to do";
-            self.page.report(&codes::ABSENT_IS_ZERO, span, "stands in for missing data", message);
+            self.page.report(
+                &codes::ABSENT_IS_ZERO,
+                span,
+                "stands in for missing data",
+                message,
+            );
         }
         for (side, other) in [(&binary.lhs, &binary.rhs), (&binary.rhs, &binary.lhs)] {
-            let Expr::NumberLiteral(number) = &**side else { continue };
+            let Expr::NumberLiteral(number) = &**side else {
+                continue;
+            };
             let memory = selectors(other)
                 .into_iter()
                 .find(|s| s.name.as_deref().and_then(series::shape) == Some(Shape::Mebibytes));
@@ -116,8 +128,12 @@ impl Walk<'_, '_, '_> {
         let has_rule = self.signal.up.is_some() || self.signal.down.is_some();
         if name.ends_with("_over_time") && has_rule {
             let span = self.query.word(name);
-            let message = format!("`{name}` looks back, and the rule of signal `{}` waits on top", self.signal.name);
-            self.page.report(&codes::DOUBLE_WINDOW, span, "a window of its own", message);
+            let message = format!(
+                "`{name}` looks back, and the rule of signal `{}` waits on top",
+                self.signal.name
+            );
+            self.page
+                .report(&codes::DOUBLE_WINDOW, span, "a window of its own", message);
         }
         for argument in &call.args.args {
             self.visit(argument);
@@ -148,7 +164,10 @@ impl Walk<'_, '_, '_> {
             }
             let span = self.query.word(&matcher.name);
             if name == "DCGM_FI_DEV_GPU_UTIL" && selects_mig(matcher) {
-                let message = format!("`{}` selects MIG instances, and `{name}` does not exist for them", matcher.name);
+                let message = format!(
+                    "`{}` selects MIG instances, and `{name}` does not exist for them",
+                    matcher.name
+                );
                 self.page
                     .report(&codes::NOT_FOR_MIG, span, "selects MIG instances", message)
                     .help("use `DCGM_FI_PROF_GR_ENGINE_ACTIVE`, or `dcgm: { metric: GraphicsEngineActive }`");
@@ -165,13 +184,23 @@ fn matchers(selector: &VectorSelector) -> impl Iterator<Item = &Matcher> {
 }
 
 fn selects_mig(matcher: &Matcher) -> bool {
-    matcher.name.starts_with("GPU_I_") && matches!(matcher.op, MatchOp::Equal | MatchOp::Re(_)) && !matcher.value.is_empty()
+    matcher.name.starts_with("GPU_I_")
+        && matches!(matcher.op, MatchOp::Equal | MatchOp::Re(_))
+        && !matcher.value.is_empty()
 }
 
 /// The name of a selector that is meant to be one of the exporter's, written before the braces or inside.
 pub(super) fn dcgm_name(selector: &VectorSelector) -> Option<String> {
-    let inside = || matchers(selector).find(|m| m.name == "__name__").map(|m| m.value.clone());
-    selector.name.clone().or_else(inside).filter(|name| series::is_dcgm(name))
+    let inside = || {
+        matchers(selector)
+            .find(|m| m.name == "__name__")
+            .map(|m| m.value.clone())
+    };
+    selector
+        .name
+        .clone()
+        .or_else(inside)
+        .filter(|name| series::is_dcgm(name))
 }
 
 /// All selectors of an expression.
@@ -184,7 +213,12 @@ pub(super) fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
         Expr::Unary(unary) => selectors(&unary.expr),
         Expr::Subquery(subquery) => selectors(&subquery.expr),
         Expr::Binary(binary) => [selectors(&binary.lhs), selectors(&binary.rhs)].concat(),
-        Expr::Call(call) => call.args.args.iter().flat_map(|argument| selectors(argument)).collect(),
+        Expr::Call(call) => call
+            .args
+            .args
+            .iter()
+            .flat_map(|argument| selectors(argument))
+            .collect(),
         Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Vec::new(),
     }
 }

@@ -14,7 +14,12 @@ use crate::simulator::scenario::{Pool, Scenario};
 const MINUTE_MS: Millis = 60_000;
 
 /// Checks the pool of a scenario, as far as its policy and its demand are known.
-pub(super) fn check(page: &mut Page<'_>, scenario: &Scenario, policy: Option<&Config>, demand: Option<&Demand>) {
+pub(super) fn check(
+    page: &mut Page<'_>,
+    scenario: &Scenario,
+    policy: Option<&Config>,
+    demand: Option<&Demand>,
+) {
     let pool = &scenario.pool;
     if pool.node_price == Some(0) {
         let message = "every cost of the scorecard would be 0";
@@ -36,8 +41,12 @@ pub(super) fn check(page: &mut Page<'_>, scenario: &Scenario, policy: Option<&Co
 
 fn beside_policy(page: &mut Page<'_>, pool: &Pool, policy: &Config) {
     let (min, max) = bounds(policy);
-    if let Some(initial) = pool.initial_nodes.filter(|initial| !(min..=max).contains(initial)) {
-        let message = format!("the scenario starts with {initial} nodes, and the policy allows {min} to {max}");
+    if let Some(initial) = pool
+        .initial_nodes
+        .filter(|initial| !(min..=max).contains(initial))
+    {
+        let message =
+            format!("the scenario starts with {initial} nodes, and the policy allows {min} to {max}");
         page.about(&codes::INITIAL_NODES, "initialNodes", "out of bounds", message);
     }
     let longest = match pool.boot {
@@ -50,13 +59,22 @@ fn beside_policy(page: &mut Page<'_>, pool: &Pool, policy: &Config) {
             minutes(longest),
             minutes(policy.provision_timeout_ms)
         );
-        page.about(&codes::BOOT_TOO_LONG, "bootDelay", "longer than provisionTimeout", message);
+        page.about(
+            &codes::BOOT_TOO_LONG,
+            "bootDelay",
+            "longer than provisionTimeout",
+            message,
+        );
     }
-    let shortest = policy.signals.iter().filter(|signal| signal.source != SignalSource::GpuRequests).flat_map(|signal| {
-        let rules = [&signal.up, &signal.down].into_iter().flatten();
-        let windows = rules.map(|rule| (rule.window_ms, &signal.name));
-        windows.chain([(signal.demand_window_ms, &signal.name)])
-    });
+    let shortest = policy
+        .signals
+        .iter()
+        .filter(|signal| signal.source != SignalSource::GpuRequests)
+        .flat_map(|signal| {
+            let rules = [&signal.up, &signal.down].into_iter().flatten();
+            let windows = rules.map(|rule| (rule.window_ms, &signal.name));
+            windows.chain([(signal.demand_window_ms, &signal.name)])
+        });
     if let (Some(interval_ms), Some((window_ms, name))) = (pool.interval_ms, shortest.min())
         && interval_ms > window_ms
     {
@@ -65,14 +83,27 @@ fn beside_policy(page: &mut Page<'_>, pool: &Pool, policy: &Config) {
             minutes(interval_ms),
             minutes(window_ms)
         );
-        page.about(&codes::COARSE_INTERVAL, "interval", "coarser than a window", message);
+        page.about(
+            &codes::COARSE_INTERVAL,
+            "interval",
+            "coarser than a window",
+            message,
+        );
     }
 }
 
 /// The bounds of a policy, its schedules included.
 fn bounds(policy: &Config) -> (u32, u32) {
-    let least = policy.schedules.iter().filter_map(|schedule| schedule.min_nodes).min();
-    let most = policy.schedules.iter().filter_map(|schedule| schedule.max_nodes).max();
+    let least = policy
+        .schedules
+        .iter()
+        .filter_map(|schedule| schedule.min_nodes)
+        .min();
+    let most = policy
+        .schedules
+        .iter()
+        .filter_map(|schedule| schedule.max_nodes)
+        .max();
     (
         least.map_or(policy.min_nodes, |least| least.min(policy.min_nodes)),
         most.map_or(policy.max_nodes, |most| most.max(policy.max_nodes)),
@@ -80,7 +111,9 @@ fn bounds(policy: &Config) -> (u32, u32) {
 }
 
 fn money(page: &mut Page<'_>, pool: &Pool, policy: &Config) {
-    let Some(budget) = policy.budget_micro_usd_per_hour else { return };
+    let Some(budget) = policy.budget_micro_usd_per_hour else {
+        return;
+    };
     let Some(price) = pool.node_price else {
         let message = "the price of a node is unknown, so the policy, which has a budget, never grows";
         page.about(&codes::NO_PRICE, "policy", "has a budget", message);
@@ -95,7 +128,12 @@ fn money(page: &mut Page<'_>, pool: &Pool, policy: &Config) {
             dollars(cost),
             dollars(budget)
         );
-        page.about(&codes::BUDGET_BELOW_MIN, "priceUsdPerHour", "too dear for minNodes", message);
+        page.about(
+            &codes::BUDGET_BELOW_MIN,
+            "priceUsdPerHour",
+            "too dear for minNodes",
+            message,
+        );
     }
 }
 
@@ -110,8 +148,17 @@ fn peak(page: &mut Page<'_>, scenario: &Scenario, policy: &Config, demand: &Dema
             (peak + MICRO - 1) / MICRO,
             capacity / MICRO
         );
-        let path = if page.written("scale").is_some() { "scale" } else { "recording" };
-        page.about(&codes::CERTAIN_MISS, path, "more than the pool can serve", message);
+        let path = if page.written("scale").is_some() {
+            "scale"
+        } else {
+            "recording"
+        };
+        page.about(
+            &codes::CERTAIN_MISS,
+            path,
+            "more than the pool can serve",
+            message,
+        );
     }
 }
 
@@ -133,7 +180,10 @@ fn written(page: &Page<'_>) -> Vec<Written> {
     let faults = page.value.get("faults").and_then(Value::as_array);
     let faults = faults.into_iter().flatten().enumerate();
     let read = |(index, fault): (usize, &Value)| {
-        let kind = fault.as_object()?.keys().find(|key| *key != "at" && *key != "for")?;
+        let kind = fault
+            .as_object()?
+            .keys()
+            .find(|key| *key != "at" && *key != "for")?;
         Some(Written {
             path: format!("faults[{index}]"),
             kind: kind.clone(),
@@ -157,19 +207,30 @@ fn faults(page: &mut Page<'_>, interval_ms: Millis, demand: Option<&Demand>) {
             page.about(&codes::FAULT_TOO_LATE, &at, "after the end", message);
         }
         if fault.for_ms.is_some_and(|for_ms| for_ms < interval_ms) {
-            let message = format!("the fault ends before the next evaluation, {} later", minutes(interval_ms));
+            let message = format!(
+                "the fault ends before the next evaluation, {} later",
+                minutes(interval_ms)
+            );
             let path = format!("{}.for", fault.path);
             page.about(&codes::FAULT_UNFELT, &path, "shorter than the interval", message);
         }
         let ends = |fault: &Written| fault.at_ms + fault.for_ms.unwrap_or(0);
-        let other = faults[..index].iter().find(|other| {
-            other.kind == fault.kind && other.at_ms < ends(fault) && fault.at_ms < ends(other)
-        });
+        let other = faults[..index]
+            .iter()
+            .find(|other| other.kind == fault.kind && other.at_ms < ends(fault) && fault.at_ms < ends(other));
         if let Some(other) = other {
             let first = page.at(&format!("{}.at", other.path));
-            let message = format!("two faults `{}` overlap; the worse one holds while they do", fault.kind);
-            page.about(&codes::FAULTS_OVERLAP, &at, "begins before the other ends", message)
-                .also(first, "the other one");
+            let message = format!(
+                "two faults `{}` overlap; the worse one holds while they do",
+                fault.kind
+            );
+            page.about(
+                &codes::FAULTS_OVERLAP,
+                &at,
+                "begins before the other ends",
+                message,
+            )
+            .also(first, "the other one");
         }
     }
 }
