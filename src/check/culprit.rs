@@ -131,112 +131,92 @@ fn is_plain_word(word: &str) -> bool {
     )
 }
 
-/// Paths into lists for the rules that speak of items.
+/// Rules about fields of one object of which too many, or the wrong ones, are written.
+const FIELDS: [(&str, &[&str]); 3] = [
+    (
+        "a signal has exactly one source",
+        &["gpuRequests", "promql", "dcgm"],
+    ),
+    ("a count means nothing", &["unit"]),
+    (
+        "a policy has exactly one strategy",
+        &["forecast", "targetUtilization", "step"],
+    ),
+];
+
+/// Paths for the rules that speak of items of a list, or of several fields at once.
 fn item(document: &Value, violation: &Violation) -> Vec<String> {
     let says = |start: &str| violation.message.starts_with(start);
-    let list = |path: &str| {
-        at(document, path)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let indexed = |list_path: &'static str, field: &'static str, wanted: &dyn Fn(&Value) -> bool| {
-        let items = list(list_path);
-        let found = items.iter().enumerate().filter(|(_, item)| wanted(item));
-        let paths = found.map(|(index, _)| format!("{list_path}[{index}].{field}"));
-        paths.collect::<Vec<_>>()
-    };
-    let number = |path: &str| at(document, path).and_then(Value::as_f64);
-    if says("a signal has exactly one source") {
-        return written(document, &violation.path, &["gpuRequests", "promql", "dcgm"]);
+    if let Some((_, names)) = FIELDS.iter().find(|(start, _)| says(start)) {
+        return written(document, &violation.path, names);
     }
-    if says("a count means nothing") {
-        return written(document, &violation.path, &["unit"]);
-    }
-    if says("a policy has exactly one strategy") {
-        return written(
-            document,
-            &violation.path,
-            &["forecast", "targetUtilization", "step"],
-        );
+    if says("two signals") || says("two schedules") || says("fallbackNodePools names a pool twice") {
+        return twins(&violation.path, list(document, &violation.path));
     }
     if says("strategy step moves only") {
-        let idle = |item: &Value| {
-            ["up", "gpuRequests", "perNode", "perReplica"]
-                .iter()
-                .all(|f| item.get(f).is_none())
-        };
-        let mut paths = indexed("spec.signals", "name", &idle);
+        let asks = ["up", "gpuRequests", "perNode", "perReplica"];
+        let idle = |item: &Value| asks.iter().all(|field| item.get(field).is_none());
+        let mut paths = indexed(document, "spec.signals", "name", &idle);
         paths.push("spec.strategy.step".to_owned());
         return paths;
     }
-    if says("two signals") || says("two schedules") || says("fallbackNodePools names a pool twice") {
-        return twins(&violation.path, &list(&violation.path));
-    }
     if says("fallbackNodePools names the target") {
         let target = at(document, "spec.targetRef.name");
-        let mut paths = indexed("spec.fallbackNodePools", "name", &|item| {
-            item.get("name") == target
-        });
+        let is_target = |item: &Value| item.get("name") == target;
+        let mut paths = indexed(document, "spec.fallbackNodePools", "name", &is_target);
         paths.push("spec.targetRef.name".to_owned());
         return paths;
-    }
-    for (message, own, field) in [
-        (
-            "a schedule must stay within maxNodes",
-            "spec.maxNodes",
-            ["maxNodes", "minNodes"],
-        ),
-        (
-            "a schedule must stay within maxReplicas",
-            "spec.maxReplicas",
-            ["maxReplicas", "minReplicas"],
-        ),
-    ] {
-        if says(message) {
-            let above = |item: &Value, field: &str| item.get(field).and_then(Value::as_f64) > number(own);
-            let mut paths = indexed("spec.schedules", field[0], &|item| above(item, field[0]));
-            paths.extend(indexed("spec.schedules", field[1], &|item| above(item, field[1])));
-            paths.push(own.to_owned());
-            return paths;
-        }
-    }
-    for (message, own, min, max) in [
-        ("a schedule's maxNodes", "spec.minNodes", "minNodes", "maxNodes"),
-        (
-            "a schedule's maxReplicas",
-            "spec.minReplicas",
-            "minReplicas",
-            "maxReplicas",
-        ),
-    ] {
-        if says(message) {
-            let least = number(own).unwrap_or(1.0);
-            let low = |item: &Value| {
-                item.get(min).is_none()
-                    && item
-                        .get(max)
-                        .and_then(Value::as_f64)
-                        .is_some_and(|most| most < least)
-            };
-            let mut paths = indexed("spec.schedules", max, &low);
-            paths.push(own.to_owned());
-            return paths;
-        }
-    }
-    for (message, field) in [
-        ("minNodes 0 needs", "minNodes"),
-        ("minReplicas 0 needs", "minReplicas"),
-    ] {
-        if says(message) && number(&format!("spec.{field}")) != Some(0.0) {
-            let zero = |item: &Value| item.get(field).and_then(Value::as_f64) == Some(0.0);
-            return indexed("spec.schedules", field, &zero);
-        }
     }
     if says("a rule's window") {
         return short_windows(document);
     }
+    schedules(document, &violation.message)
+}
+
+/// Paths of the bounds of schedules that do not fit the policy's own, then of those.
+fn schedules(document: &Value, message: &str) -> Vec<String> {
+    let number = |value: Option<&Value>| value.and_then(Value::as_f64);
+    for (min, max) in [("minNodes", "maxNodes"), ("minReplicas", "maxReplicas")] {
+        let own = |field: &str| number(at(document, &format!("spec.{field}")));
+        let find =
+            |field: &str, wanted: &dyn Fn(&Value) -> bool| indexed(document, "spec.schedules", field, wanted);
+        if message.starts_with(&format!("a schedule must stay within {max}")) {
+            let above = |field: &'static str| move |item: &Value| number(item.get(field)) > own(max);
+            let mut paths = find(max, &above(max));
+            paths.extend(find(min, &above(min)));
+            paths.push(format!("spec.{max}"));
+            return paths;
+        }
+        if message.starts_with(&format!("a schedule's {max}")) {
+            let least = own(min).unwrap_or(1.0);
+            let low = |item: &Value| {
+                item.get(min).is_none() && number(item.get(max)).is_some_and(|most| most < least)
+            };
+            let mut paths = find(max, &low);
+            paths.push(format!("spec.{min}"));
+            return paths;
+        }
+        if message.starts_with(&format!("{min} 0 needs")) && own(min) != Some(0.0) {
+            return find(min, &|item| number(item.get(min)) == Some(0.0));
+        }
+    }
     Vec::new()
+}
+
+/// The items of a list; none where it is not written.
+fn list<'v>(document: &'v Value, path: &str) -> &'v [Value] {
+    at(document, path)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Paths of a field of those items of a list that are wanted.
+fn indexed(document: &Value, path: &str, field: &str, wanted: &dyn Fn(&Value) -> bool) -> Vec<String> {
+    let items = list(document, path).iter().enumerate();
+    let found = items.filter(|(_, item)| wanted(item));
+    found
+        .map(|(index, _)| format!("{path}[{index}].{field}"))
+        .collect()
 }
 
 /// Paths of the fields among `names` that an object has.

@@ -246,8 +246,8 @@ impl<'a> Page<'a> {
         };
         let shown = place.shown();
         if shown.is_empty() {
-            // An item of a list that is a map: its first word.
-            return word_from(self.text, shown.start);
+            // An item of a list that is a map: all of it in braces, else its first word.
+            return braces_from(self.text, shown.start).unwrap_or_else(|| word_from(self.text, shown.start));
         }
         let trimmed = self.text.get(shown.clone()).unwrap_or_default().trim_end();
         shown.start..shown.start + trimmed.len()
@@ -303,6 +303,23 @@ fn word_from(text: &str, start: usize) -> Range<usize> {
         .filter(|c| *c != '\n')
         .map_or(0, char::len_utf8);
     start..start + length.max(first).min(rest.len())
+}
+
+/// The braces that open at `start`, when they close on the same line.
+fn braces_from(text: &str, start: usize) -> Option<Range<usize>> {
+    let line = text.get(start..)?.lines().next()?;
+    let mut depth = 0_u32;
+    for (at, c) in line.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return (at > 0).then_some(start..start + at + 1);
+        }
+    }
+    None
 }
 
 /// The first place of a key before `before`, at the beginning of a line or after a bracket or comma.

@@ -119,7 +119,7 @@ impl Plan {
             calm_ms: 20 * MINUTE_MS,
             busy_ms: (4 * HOUR_MS + 2 * slow_up).min(30 * HOUR_MS),
             steady_ms: (4 * HOUR_MS + 2 * slow_down).min(16 * HOUR_MS),
-            idle_ms: (6 * HOUR_MS + 2 * slow_down).min(60 * HOUR_MS),
+            idle_ms: (24 * HOUR_MS + 2 * slow_down).min(72 * HOUR_MS),
             interval_ms,
             config,
         }

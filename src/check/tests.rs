@@ -68,16 +68,60 @@ fn codes_are_in_order_and_grouped_by_hundreds() {
     assert_eq!(codes::entry("GS999"), None);
 }
 
+/// A policy with something of everything.
+const RICH: &str = "apiVersion: gpuscale.dev/v1alpha1
+kind: GpuScalePolicy
+metadata: { name: é }
+spec:
+  targetRef: { kind: AksNodePool, name: a100 }
+  maxNodes: 4
+  schedules: [ { name: day, cron: \"0 8 * * *\", duration: 24h, minNodes: 2 } ]
+  signals:
+    - name: gpu
+      dcgm: { metric: GpuUtilization, matchLabels: { pod: ü } }
+      up: { above: 100 }
+    - name: load
+      promql: |
+        avg(rate(DCGM_FI_DEV_GPU_UTIL{deployment=\"ö\"}[5m])) > 70
+          or vector(0)
+      unit: ratio
+      targetPercentage: 70
+";
+
+#[test]
+fn findings_in_a_block_of_several_lines_stand_in_their_line() {
+    let checked = check("t.yaml", RICH, &Alone, None);
+    let place = |code: &str| {
+        let finding = checked[0]
+            .findings
+            .iter()
+            .find(|f| f.code() == code)
+            .unwrap_or_else(|| panic!("{code}"));
+        &RICH[finding.at.span.clone()]
+    };
+    for (code, shown) in [
+        ("GS203", "100"),
+        ("GS209", "24h"),
+        ("GS304", "rate"),
+        ("GS305", "deployment"),
+        ("GS306", "pod"),
+        ("GS307", ">"),
+        ("GS310", "vector"),
+    ] {
+        assert_eq!(place(code), shown, "{code}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever is written, places lie in the text and on the borders of its characters.
     #[test]
-    fn places_lie_in_the_text(at in 0..POLICY.len(), cut in 0..40_usize, insert in "\\PC{0,6}") {
-        let mut text = POLICY.replace("name: p", "name: é");
-        let at = (at..).find(|at| text.is_char_boundary(*at)).unwrap();
-        let end = (at + cut..).find(|at| *at >= text.len() || text.is_char_boundary(*at)).unwrap().min(text.len());
-        text.replace_range(at..end, &insert);
+    fn places_lie_in_the_text(at in 0..RICH.len(), cut in 0..40_usize, insert in "\\PC{0,6}") {
+        let mut text = RICH.to_owned();
+        let border = |from: usize| (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        let (start, end) = (border(at), border((at + cut).min(text.len())));
+        text.replace_range(start..end, &insert);
         for file in check("t.yaml", &text, &Alone, None) {
             for finding in &file.findings {
                 prop_assert!(text.get(finding.at.span.clone()).is_some(), "{finding:?}");

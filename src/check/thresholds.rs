@@ -8,6 +8,7 @@ use crate::api::behavior::StrategyKind;
 use crate::api::duration::HumanDuration;
 use crate::api::signal::{Across, DcgmMetric, Signal, Source, Unit, WindowRule};
 
+use super::Finding;
 use super::codes::metrics::POWER_FLOOR;
 use super::codes::policy as codes;
 use super::page::Page;
@@ -144,14 +145,12 @@ fn windows(page: &mut Page<'_>, signal: &Signal, path: &str, scrape: HumanDurati
         spans.push((format!("{path}.down"), down.r#for, down.quantile));
     }
     for (rule, window, quantile) in spans {
+        // The part of the window beyond the quantile, in millisecond-millionths.
+        let beyond = quantile.map(|q| window.as_millis() * (ONE - q.micros()).min(q.micros()));
         if window.as_millis() < 2 * scrape.as_millis() {
             let message = format!("a window of {window} holds one sample at a scrape interval of {scrape}");
             one_sample(page, &format!("{rule}.for"), "judged by one sample", message);
-            continue;
-        }
-        // The part of the window above the quantile, in millisecond-millionths.
-        let above = quantile.map(|q| window.as_millis() * (ONE - q.micros()).min(q.micros()));
-        if above.is_some_and(|above| above < scrape.as_millis() * ONE) {
+        } else if beyond.is_some_and(|beyond| beyond < scrape.as_millis() * ONE) {
             let message = format!(
                 "with one sample every {scrape}, this quantile of {window} is a single sample, the largest or the \
                  smallest"
@@ -161,8 +160,8 @@ fn windows(page: &mut Page<'_>, signal: &Signal, path: &str, scrape: HumanDurati
                 &format!("{rule}.quantile"),
                 "decided by one sample",
                 message,
-            );
-            continue;
+            )
+            .help("choose a quantile nearer to the middle, or a longer window");
         }
     }
     let own_window = page.written(&format!("{path}.window")).is_some();
@@ -173,13 +172,14 @@ fn windows(page: &mut Page<'_>, signal: &Signal, path: &str, scrape: HumanDurati
     }
 }
 
-fn one_sample(page: &mut Page<'_>, at: &str, label: &str, message: String) {
+fn one_sample<'f>(page: &'f mut Page<'_>, at: &str, label: &str, message: String) -> &'f mut Finding {
     let interval = page.written("spec.dataQuality.scrapeInterval").is_some();
     let other = interval.then(|| page.at("spec.dataQuality.scrapeInterval"));
     let finding = page.about(&codes::FEW_SAMPLES, at, label, message);
     if let Some(other) = other {
         finding.also(other, "the scrape interval");
     }
+    finding
 }
 
 fn delays(page: &mut Page<'_>, policy: &GpuScalePolicy) {

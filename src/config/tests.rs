@@ -1,5 +1,6 @@
 //! The configuration is read, and its fields are held against each other.
 
+use super::ProblemKind::{LinkLocal, PlainHttp, Secret, Setting};
 use super::*;
 
 const GOOD: &str = "
@@ -54,88 +55,92 @@ fn unknown_fields_are_refused_with_their_place() {
     assert!(error.message.starts_with("unknown field `freez`"), "{error}");
 }
 
+/// One change of the good document, and the one problem that it makes.
+fn check(from: &str, to: &str, kind: ProblemKind, path: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    let config = Config::parse(&GOOD.replace(from, to)).unwrap();
+    let found: Vec<_> = config.problems().into_iter().map(|p| (p.kind, p.path)).collect();
+    assert_eq!(found, [(kind, path.to_owned())], "{to}");
+}
+
 #[test]
-fn fields_are_held_against_each_other() {
-    let check = |from: &str, to: &str, kind: ProblemKind, path: &str| {
-        assert!(GOOD.contains(from), "{from}");
-        let config = Config::parse(&GOOD.replace(from, to)).unwrap();
-        let found: Vec<_> = config.problems().into_iter().map(|p| (p.kind, p.path)).collect();
-        assert_eq!(found, [(kind, path.to_owned())], "{to}");
-    };
-    use ProblemKind::{LinkLocal, PlainHttp, Secret, Setting};
-    let url = "https://mimir.example.com/prometheus";
-    let at = "metricsSources.default.prometheus.url";
-    check(url, "http://mimir.example.com/prometheus", PlainHttp, at);
-    check(url, "https://me:secret@mimir.example.com", Secret, at);
-    check(url, "https://169.254.169.254", LinkLocal, at);
-    check(url, "https://[fe80::1]:9090/x", LinkLocal, at);
-    check(url, "https://[::ffff:169.254.169.254]", LinkLocal, at);
-    check(url, "mimir.example.com", Setting, at);
-    check(url, "https://mimir:99999", Setting, at);
-    check(url, "https://mimir/?tenant=x", Setting, at);
+fn addresses_and_credentials_are_looked_at() {
+    for (url, kind) in [
+        ("http://mimir.example.com/prometheus", PlainHttp),
+        ("https://me:secret@mimir.example.com", Secret),
+        ("https://169.254.169.254", LinkLocal),
+        ("https://[fe80::1]:9090/x", LinkLocal),
+        ("https://[::ffff:169.254.169.254]", LinkLocal),
+        ("mimir.example.com", Setting),
+        ("https://mimir:99999", Setting),
+        ("https://mimir/?tenant=x", Setting),
+    ] {
+        check(
+            "https://mimir.example.com/prometheus",
+            url,
+            kind,
+            "metricsSources.default.prometheus.url",
+        );
+    }
+    let prometheus = "metricsSources.default.prometheus";
+    let header = "authorization: Bearer x";
     check(
         "X-Team: gpu",
-        "authorization: Bearer x",
+        header,
         Secret,
-        "metricsSources.default.prometheus.headers.authorization",
+        &format!("{prometheus}.headers.authorization"),
     );
     check(
         "caFile: /etc/ca.pem",
         "certFile: /c.pem",
         Setting,
-        "metricsSources.default.prometheus.tls",
+        &format!("{prometheus}.tls"),
     );
     check(
         "tenant: gpu",
         "entra: {}",
         Setting,
-        "metricsSources.default.prometheus.entra",
+        &format!("{prometheus}.entra"),
     );
-    check(
-        "timeout: 8s",
-        "timeout: 8m",
-        Setting,
-        "metricsSources.default.timeout",
-    );
-    check(
-        "series: 5000",
-        "series: 0",
-        Setting,
-        "metricsSources.default.limits.series",
-    );
-    check(
-        "nodes: { port: 19400 }, interval",
-        "interval",
-        Setting,
-        "metricsSources.nodes.dcgm",
-    );
-    check(
-        "interval: 15s",
-        "interval: 15ms",
-        Setting,
-        "metricsSources.nodes.dcgm.interval",
-    );
-    check(
-        "00000000-0000-0000-0000-000000000000",
-        "prod",
-        Setting,
-        "aksClusters.prod-eastus.subscriptionId",
-    );
-    check(
-        "resourceGroup: gpu",
-        "resourceGroup: a/b",
-        Setting,
-        "aksClusters.prod-eastus.resourceGroup",
-    );
-    check(
-        "cloud: UsGovernment",
-        "apiVersion: latest",
-        Setting,
-        "aksClusters.prod-eastus.apiVersion",
-    );
-    check("127.0.0.1:0", "localhost", Setting, "listen.metrics");
-    check("127.0.0.1:0", "0.0.0.0:9443", Setting, "listen.scaler");
-    check("maxNodes: 100", "maxNodes: 0", Setting, "limits.maxNodes");
+}
+
+#[test]
+fn fields_are_held_against_each_other() {
+    let subscription = "00000000-0000-0000-0000-000000000000";
+    for (from, to, path) in [
+        ("timeout: 8s", "timeout: 8m", "metricsSources.default.timeout"),
+        (
+            "series: 5000",
+            "series: 0",
+            "metricsSources.default.limits.series",
+        ),
+        (
+            "nodes: { port: 19400 }, interval",
+            "interval",
+            "metricsSources.nodes.dcgm",
+        ),
+        (
+            "interval: 15s",
+            "interval: 15ms",
+            "metricsSources.nodes.dcgm.interval",
+        ),
+        (subscription, "prod", "aksClusters.prod-eastus.subscriptionId"),
+        (
+            "resourceGroup: gpu",
+            "resourceGroup: a/b",
+            "aksClusters.prod-eastus.resourceGroup",
+        ),
+        (
+            "cloud: UsGovernment",
+            "apiVersion: latest",
+            "aksClusters.prod-eastus.apiVersion",
+        ),
+        ("127.0.0.1:0", "localhost", "listen.metrics"),
+        ("127.0.0.1:0", "0.0.0.0:9443", "listen.scaler"),
+        ("maxNodes: 100", "maxNodes: 0", "limits.maxNodes"),
+    ] {
+        check(from, to, Setting, path);
+    }
 }
 
 #[test]

@@ -22,8 +22,7 @@ entries! {
         "signals: [ { name: mem, dcgm: { metric: PowerRatio }, up: { above: 70 }, down: { below: 0 } } ]";
     /// Idle, and the minimum is not reached.
     STAYS_HIGH = "GS404" Warning "the policy does not come back to its minimum":
-        "Without any demand the policy gave back some nodes and then stopped above its minimum, or took longer \
-         than a day.",
+        "Without any demand the policy gave back some nodes and was still above its minimum after more than a day.",
         "raise the rates of `behavior.scaleDown`, or look at the rule that the message names",
         "behavior: { scaleDown: { policies: [ { type: Nodes, value: 1, period: 12h } ] } }";
     /// Constant load, and no rest.
