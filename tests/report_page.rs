@@ -579,6 +579,7 @@ fn hostile_history() -> PathBuf {
     let judged = Judged {
         name: "p".to_owned(),
         config,
+        queries: Vec::new(),
     };
     let values = (0..240).map(|minute| (minute / 30 % 4) * 14_000_000).collect();
     let demand = Demand::new("a", 1_700_000_000_000, 60_000, values).unwrap();
