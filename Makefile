@@ -8,7 +8,8 @@ DENY  := $(CACHE)/tools/bin/cargo-deny
 .DEFAULT_GOAL := test
 .PHONY: test fast backends lint docs core audit soak bench quality
 
-## Every test: fast ones first, then whole behaviour, some of it against real servers, then the documentation's examples.
+## Every test: fast ones first, then whole behaviour, for some of which real servers are brought, then the
+## documentation's examples.
 test:
 	$(CARGO) test --profile ci --locked --lib
 	backends=$$(sh .ci/provision) && . "$$backends" && $(CARGO) test --profile ci --locked --bins --tests

@@ -28,7 +28,7 @@ impl Exporter {
                 }
                 // A client that goes away in the middle has not been served.
                 let index = count.load(Ordering::SeqCst);
-                if stream.is_ok_and(|stream| answer(stream, &page(index)).is_ok()) {
+                if stream.is_ok_and(|stream| answer(&stream, &page(index)).is_ok()) {
                     count.store(index + 1, Ordering::SeqCst);
                 }
             }
@@ -69,14 +69,14 @@ impl Drop for Exporter {
 }
 
 /// Reads the head of a request, whatever it asks for, and answers with the page.
-fn answer(stream: TcpStream, page: &str) -> std::io::Result<()> {
-    let mut request = BufReader::new(&stream);
+fn answer(mut stream: &TcpStream, page: &str) -> std::io::Result<()> {
+    let mut request = BufReader::new(stream);
     let mut line = String::new();
     while request.read_line(&mut line)? > 0 && line != "\r\n" {
         line.clear();
     }
     write!(
-        &stream,
+        stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{page}",
         page.len()

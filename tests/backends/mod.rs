@@ -177,7 +177,7 @@ fn env_file() -> String {
 /// If it gives nothing for a minute.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the deadline of a foreign process is one of the machine's clock, and between two questions it needs the CPU"
+    reason = "a foreign process lives by the machine's clock, and between two questions it needs the CPU"
 )]
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
