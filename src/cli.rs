@@ -4,6 +4,7 @@
 //! every command reads its inputs into the library's types, calls it, and prints what a report renders.
 
 mod ahead;
+mod check;
 mod crd;
 mod input;
 mod optimum;
@@ -33,7 +34,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done
   2  an input cannot be used; the message says which, where and what to do
-  3  a gate failed (`--fail-if`, `--enforce-bars`)
+  3  a gate failed (`--fail-if`, `--enforce-bars`), or `check` found errors
 
 Start here:
   gpuscale simulate simulations/servegen-m-small";
@@ -61,6 +62,9 @@ enum Command {
     /// Judge a policy on a suite of long traces, against fixed bars
     #[command(long_about = quality::ABOUT)]
     Quality(quality::Quality),
+    /// Validate policies, scenarios and configuration, offline
+    #[command(long_about = check::ABOUT, after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Print the custom resource definition of a policy as YAML
     #[command(after_help = "Example:\n  gpuscale crd | kubectl apply --server-side -f -")]
     Crd,
@@ -89,13 +93,15 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &terminal),
         Command::Optimum(args) => optimum::run(args, &terminal),
         Command::Quality(args) => quality::run(args, &terminal),
+        Command::Check(args) => check::run(args, &terminal),
         Command::Crd => crd::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();
-            if code != 0 {
+            // Findings were drawn already, and there is nothing to add to them.
+            if code != 0 && !matches!(error, Error::Findings) {
                 report(error);
             }
             ExitCode::from(code)

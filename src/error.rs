@@ -14,7 +14,7 @@ use gpuscale::simulator::scenario::ScenarioError;
 
 /// Exit code for input that cannot be used.
 pub(crate) const BAD_INPUT: u8 = 2;
-/// Exit code for a gate that failed.
+/// Exit code for a gate that failed, and for findings of `check`.
 pub(crate) const GATE_FAILED: u8 = 3;
 
 /// Why a command ended early.
@@ -74,6 +74,9 @@ pub(crate) enum Error {
     /// Gates that failed, one line each.
     #[error("{}", .0.join("\n"))]
     Failed(Vec<String>),
+    /// Findings of `check` that fail it; they are on standard output.
+    #[error("there are findings")]
+    Findings,
     /// Standard output that cannot be written.
     #[error("cannot write the result")]
     Output(#[from] io::Error),
@@ -83,7 +86,7 @@ impl Error {
     /// The exit code of the command. A reader that went away is no fault: `head` has seen enough.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => GATE_FAILED,
+            Self::Failed(_) | Self::Findings => GATE_FAILED,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             _ => BAD_INPUT,
         }

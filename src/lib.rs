@@ -8,6 +8,8 @@
 //! - [`recording`]: recorded demand, from bytes to values.
 //! - [`devices`]: from labelled series to the devices of a pool.
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
+//! - [`mod@config`]: the administrator's configuration.
+//! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
 //! - [`report`]: results and decisions as tables, JSON and words.
 //!
 //! The library opens no file and reads no clock; the `gpuscale` binary does. `ARCHITECTURE.md` tells why things are as
@@ -44,6 +46,9 @@
 //! ```
 
 pub mod api;
+#[cfg(feature = "cli")]
+pub mod check;
+pub mod config;
 pub mod devices;
 pub mod policy;
 pub mod recording;

@@ -33,8 +33,8 @@ spec:
   signals:
     - name: gpu
       dcgm: { metric: GpuUtilization }
-      targetPercentage: 70
-      up: { above: 80, for: 5m, rule: Quantile, quantile: 0.9 }
+      targetPercentage: 50
+      up: { above: 56, for: 5m, rule: Quantile, quantile: 0.4 }
       down: { below: 40, for: 20m, rule: Hold }
     - name: queue
       promql: 'sum(vllm:num_requests_waiting)'
@@ -163,7 +163,12 @@ fn every_format_gives_the_same_decisions_byte_for_byte() {
     // Decisions are at whole quarters of a minute, and the history begins between two of them.
     assert_eq!(lines, 959 + 1, "{last}");
     // What is compared is worth comparing: it grows, it would shrink, it does not know, and it says so.
-    for word in ["RuleMet", "\"NotMet\"", "LowCoverage", "DemandBelowTarget"] {
+    for word in [
+        "DemandAboveTarget",
+        "\"NotMet\"",
+        "LowCoverage",
+        "DemandBelowTarget",
+    ] {
         assert!(first.contains(word), "no {word} in the trace");
     }
     for recording in &recordings[1..] {

@@ -20,7 +20,7 @@ use std::io::Read as _;
 
 use bolero::check;
 use gpuscale::recording::{
-    Format, Labels, Metrics, ReadError, ReadOptions, Recording, TimeUnit, read, unpacked,
+    Format, Labels, Metrics, ReadError, ReadOptions, Recording, Series, TimeUnit, read, unpacked,
 };
 use gpuscale::simulator::scenario::Scenario;
 use gpuscale::simulator::scenario_suite::Suite;
@@ -28,10 +28,10 @@ use gpuscale::simulator::scenario_suite::Suite;
 use documents::{Sample, T0, document, found, gzip, wanted, zstandard};
 
 /// Inputs of a target that takes bytes as they come.
-const OF_BYTES: usize = 20_000;
+const OF_BYTES: usize = 4_000;
 
 /// Inputs of a target that writes a document first.
-const OF_DOCUMENTS: usize = 2_000;
+const OF_DOCUMENTS: usize = 1_000;
 
 /// What a document is written from: for each sample its series, its value and how odd that is.
 type Specification = Vec<(u8, i32, u8)>;
@@ -120,7 +120,7 @@ fn judge(format: Format, bytes: &[u8], options: &ReadOptions) -> Result<Metrics,
             let again = read(format, &mut &*bytes, options).unwrap();
             assert_eq!(found(metrics), found(&again));
             assert_eq!(metrics.tally(), again.tally());
-            let samples: usize = metrics.series().iter().map(|series| series.len()).sum();
+            let samples: usize = metrics.series().iter().map(Series::len).sum();
             assert!(samples > 0 && samples as u64 == metrics.tally().samples);
         }
         Err(error) => explains_itself(error),

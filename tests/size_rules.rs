@@ -1495,3 +1495,18 @@ fn nodes_asked_for_again_that_vanish_at_once_are_not_asked_for_a_third_time() {
     assert_eq!(limited_by(&evaluation), Some(Rule::SupplyInFlight));
     assert!(evaluation.decision.unplaced > 0, "the fallback pools are told");
 }
+
+/// Found by a replayed week: the platform took the last nodes of a pool that looks at utilization alone. The count
+/// stayed at six, nothing was left to measure, and the size was held as unknown for the rest of the week.
+#[test]
+fn a_pool_whose_last_node_was_evicted_comes_back_to_its_minimum() {
+    let mut config = policy();
+    (config.min_nodes, config.max_nodes) = (1, 8);
+    let mut rig = Rig::new(config, 6, 8).acquainted();
+    rig.load_all(70.0);
+    rig.live_minutes(5);
+    rig.nodes.clear();
+    let sizes = rig.live_minutes(30);
+    assert_eq!(rig.asked, 7, "one more, which is the minimum: {sizes:?}");
+    assert_eq!(rig.nodes.len(), 1, "and it came");
+}

@@ -13,7 +13,7 @@ use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::lines::Lines;
+use super::spans::Spans;
 use super::{GpuScalePolicy, GpuScalePolicySpec, GpuScalePolicyStatus, crd};
 
 /// The `apiVersion` of a policy.
@@ -169,9 +169,9 @@ pub fn validate(yaml: &str) -> Result<GpuScalePolicy, ApiError> {
     let document: Document = serde_saphyr::from_str(yaml).map_err(|e| ApiError::read(&e))?;
     check_rules(document.into(), None).map_err(|error| match error {
         ApiError::Rules(mut violations) => {
-            let lines = Lines::of(yaml);
+            let spans = Spans::of(yaml);
             for violation in &mut violations {
-                violation.line = lines.find(&violation.path);
+                violation.line = spans.line(&violation.path);
             }
             ApiError::Rules(violations)
         }
@@ -346,7 +346,7 @@ fn reworded(message: &str) -> String {
 }
 
 /// Levenshtein distance, ignoring case: the least insertions, deletions and replacements between two names.
-fn edits(a: &str, b: &str) -> usize {
+pub(crate) fn edits(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.to_ascii_lowercase().into_bytes();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.to_ascii_lowercase().bytes().enumerate() {

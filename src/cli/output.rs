@@ -44,6 +44,11 @@ impl Terminal {
         }
     }
 
+    /// Characters of a line.
+    pub(super) fn width(&self) -> u16 {
+        self.width
+    }
+
     /// Whether terminal codes may be used.
     pub(super) fn ink(&self) -> Ink {
         self.ink

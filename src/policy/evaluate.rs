@@ -31,7 +31,7 @@ pub fn evaluate(
     let missing = growth::missing(config, observation, now);
     let wish = wish_of(config, windows, observation, memory, missing, now, &mut trace);
     remember_wish(config, observation, memory, now, &mut trace);
-    let bounds = limits::shape(config, observation, now, &mut trace);
+    let bounds = limits::shape(config, observation, missing, now, &mut trace);
     let context = Context {
         config,
         observation,

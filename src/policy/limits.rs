@@ -14,10 +14,13 @@ pub(super) struct Bounds {
     pub(super) max: u32,
 }
 
-/// Applies the bounds in force to the wish and returns them.
+/// Applies the bounds in force to the wish and returns them. `missing` nodes are asked for and not coming: the lower
+/// bound is one of nodes that work, so they do not count towards it. A pool whose last node was evicted has no device
+/// to measure, and only its minimum brings it back.
 pub(super) fn shape(
     config: &Config,
     observation: &Observation<'_>,
+    missing: u32,
     now: Now,
     trace: &mut Trace<'_>,
 ) -> Bounds {
@@ -34,7 +37,7 @@ pub(super) fn shape(
     let raised = bounds.min.max(floor);
     let by_budget = affordable < bounds.max;
     bounds.max = bounds.max.min(affordable);
-    bounds.min = raised.min(bounds.max);
+    bounds.min = raised.saturating_add(missing).min(bounds.max);
     let size = trace.size();
     if size > bounds.max {
         let (rule, value, limit) = match (by_budget, &scheduled) {
@@ -50,7 +53,7 @@ pub(super) fn shape(
         trace.ask(rule, bounds.max, value, limit);
     } else if size < bounds.min {
         let (rule, value) = match (&scheduled, floor) {
-            (_, floor) if floor == bounds.min && floor > config.min_nodes => {
+            (_, floor) if floor == raised && floor > config.min_nodes => {
                 let left_ms = observation
                     .overrides
                     .at_least

@@ -49,7 +49,7 @@ pub(super) fn roles<'h>(headings: impl Iterator<Item = &'h str>) -> Result<Vec<R
     for (heading, number) in headings.iter().zip(1..) {
         let is = |word: &str| heading.eq_ignore_ascii_case(word);
         let role = match heading {
-            heading if heading.is_empty() => {
+            &"" => {
                 let problem = format!("column {number} has no heading");
                 return Err(Cause::Header { problem });
             }

@@ -94,8 +94,7 @@ impl<R: Read> Read for Watched<'_, R> {
         for &byte in &buffer[..count] {
             self.string = match (self.string, byte) {
                 (None, b'"') => Some((0, Escape::No)),
-                (None, _) => None,
-                (Some((_, Escape::No)), b'"') => None,
+                (None, _) | (Some((_, Escape::No)), b'"') => None,
                 (Some((length, Escape::No)), b'\\') => Some((length + 1, Escape::Next)),
                 (Some((length, _)), _) => Some((length + 1, Escape::No)),
             };
@@ -539,7 +538,7 @@ impl<'de> DeserializeSeed<'de> for Time<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Time<'_, '_> {
+impl Visitor<'_> for Time<'_, '_> {
     type Value = i64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -590,7 +589,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Value<'_, '_> {
+impl Visitor<'_> for Value<'_, '_> {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -286,12 +286,14 @@ impl Cause {
     #[must_use]
     pub fn remedy(&self) -> String {
         let fixed = match self {
-            Self::Empty | Self::Truncated { .. } | Self::NoEof => "fetch it again",
+            Self::Empty | Self::Truncated { .. } | Self::NoEof | Self::Unreadable { .. } => "fetch it again",
             Self::NoSamples => "check the query and the time range it was fetched with",
             Self::UnknownFormat { .. } => "name the format with `--recording-format`",
             Self::WebPage { .. } => "fetch it from the Prometheus API itself, with its credentials",
             Self::NotText => "save it as UTF-8, or name its format with `--recording-format`",
-            Self::LineTooLong { .. } => "is it one of the known formats? name it with `--recording-format`",
+            Self::LineTooLong { .. } | Self::StringTooLong { .. } => {
+                "is it one of the known formats? name it with `--recording-format`"
+            }
             Self::Syntax { .. } | Self::LineEnds { .. } | Self::Json { .. } | Self::FieldCount { .. } => {
                 "correct the line, or fetch the recording again if it was cut short"
             }
@@ -307,7 +309,6 @@ impl Cause {
             Self::ImplausibleYear { hint: None, .. } => "give unix seconds or milliseconds",
             Self::AfterEof => "keep one exposition per file",
             Self::NoLineEnd => "fetch it again, or end the line if it is whole",
-            Self::Unreadable { .. } => "fetch it again",
             Self::ErrorAnswer { .. } => "correct the query and save its answer again",
             Self::PartialAnswer { .. } => "fetch it again when every store answers",
             Self::Histogram { .. } => "query a gauge, or a quantile of the histogram",
@@ -315,7 +316,6 @@ impl Cause {
             Self::Parquet { .. } => "write it again, uncompressed or with Snappy or Zstandard",
             Self::ResultType { .. } => "query a metric, over a range of time",
             Self::AfterAnswer => "keep one answer per file",
-            Self::StringTooLong { .. } => "is it one of the known formats? name it with `--recording-format`",
             Self::FormattedValue { .. } => "export the raw values, in Grafana without `Formatted data`",
             Self::TimeCell { .. } => "write it as `2026-01-31T12:00:00Z`, or as unix time",
             Self::ImplausibleDate { .. } => "correct the date",

@@ -150,7 +150,7 @@ mod tests {
         check(r#"{a="1"}"#, r#"{a="1"}"#);
         check(r#"m{a="1"} x"#, "expected nothing after `}`, found `x`");
         check(r#"m{a="1" b="2"}"#, r#"expected `,` or `}`, found `b="2"}`"#);
-        check(r#"m{a=1}"#, "expected a value in quotes, found `1}`");
+        check(r"m{a=1}", "expected a value in quotes, found `1}`");
         check(r#"m{="1"}"#, r#"expected `label="value"`, found `="1"}`"#);
         check(r#"m{a="1"#, "expected a closing quote, found ``");
         check(r#"m{a="1""#, "expected `,` or `}`, found ``");

@@ -73,9 +73,6 @@ pub fn page(input: &Input<'_>) -> String {
     // Only a number that is not finite cannot be written, and figures are never that.
     let data = serde_json::to_string(&data::data(input)).unwrap_or_default();
     let conclusions = sentence::conclusions(&input.document.rows);
-    let conclusions = conclusions
-        .iter()
-        .map(|sentence| format!("<p>{}.</p>", escape::prose(sentence)));
     fill(PAGE, |part| match part {
         "title" => escape::text(&format!("{} – {}", summary.name, policy_name(input))),
         "scenario" => escape::text(&summary.name),
@@ -87,21 +84,22 @@ pub fn page(input: &Input<'_>) -> String {
         "version" => env!("CARGO_PKG_VERSION").to_owned(),
         "style" => STYLE.to_owned(),
         "script" => SCRIPT.to_owned(),
-        "conclusions" => conclusions.clone().collect(),
+        "conclusions" => each(&conclusions, "<p>", ".</p>").replace(" %", "&nbsp;%"),
         "tiles" => tables::tiles(&input.document.rows),
         "facts" => tables::facts(input),
-        "notes" => notes(input)
-            .iter()
-            .map(|note| format!("<li>{}</li>", escape::prose(note)))
-            .collect(),
-        "remarks" => remarks(input)
-            .iter()
-            .map(|remark| format!("<p class=\"remark\">{}</p>", escape::prose(remark)))
-            .collect(),
+        "notes" => each(&notes(input), "<li>", "</li>"),
+        "remarks" => each(&remarks(input), "<p class=\"remark\">", "</p>"),
         "scorecard" => tables::scorecard(&input.document.rows),
         "decisions" => tables::decisions(input.timeline),
         "data" => escape::json(&data),
         _ => String::new(),
+    })
+}
+
+/// Sentences, each in an element of its own.
+fn each(sentences: &[String], opening: &str, closing: &str) -> String {
+    sentences.iter().fold(String::new(), |html, sentence| {
+        html + opening + &escape::prose(sentence) + closing
     })
 }
 

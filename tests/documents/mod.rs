@@ -13,11 +13,11 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 /// 2023-11-14T22:13:20Z in unix milliseconds.
-pub const T0: i64 = 1_700_000_000_000;
+pub(crate) const T0: i64 = 1_700_000_000_000;
 
 /// A sample to write.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Of this series.
     pub labels: Labels,
     /// Unix milliseconds.
@@ -26,7 +26,7 @@ pub struct Sample {
 }
 
 /// `count` samples of each of two GPUs, 15 seconds apart.
-pub fn two_gpus(count: i64) -> Vec<Sample> {
+pub(crate) fn two_gpus(count: i64) -> Vec<Sample> {
     (0..count)
         .flat_map(|tick| ["0", "1"].map(|gpu| (tick, gpu)))
         .map(|(tick, gpu)| Sample {
@@ -38,14 +38,14 @@ pub fn two_gpus(count: i64) -> Vec<Sample> {
 }
 
 /// Samples by series and time; NaN is one value.
-pub type Flat = BTreeMap<String, BTreeMap<i64, u64>>;
+pub(crate) type Flat = BTreeMap<String, BTreeMap<i64, u64>>;
 
 fn bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN } else { value + 0.0 }.to_bits()
 }
 
 /// What a reader is to find. Samples of one series and time have to be equal.
-pub fn wanted(samples: &[Sample]) -> Flat {
+pub(crate) fn wanted(samples: &[Sample]) -> Flat {
     let mut flat = Flat::new();
     for sample in samples {
         let series = flat.entry(sample.labels.to_string()).or_default();
@@ -55,7 +55,7 @@ pub fn wanted(samples: &[Sample]) -> Flat {
 }
 
 /// What a reader found.
-pub fn found(metrics: &Metrics) -> Flat {
+pub(crate) fn found(metrics: &Metrics) -> Flat {
     let samples =
         |series: &gpuscale::recording::Series| series.samples().map(|(at, v)| (at, bits(v))).collect();
     let series = metrics.series().iter();
@@ -65,7 +65,7 @@ pub fn found(metrics: &Metrics) -> Flat {
 }
 
 /// Writes samples, in their order, in a format.
-pub fn document(format: Format, samples: &[Sample]) -> Vec<u8> {
+pub(crate) fn document(format: Format, samples: &[Sample]) -> Vec<u8> {
     match format {
         Format::OpenMetrics => exposition(samples, |ms| format!("{}.{:03}", ms / 1000, ms % 1000), "# EOF\n"),
         Format::Prometheus => exposition(samples, |ms| ms.to_string(), ""),
@@ -262,14 +262,14 @@ fn parquet_file(samples: &[Sample]) -> Vec<u8> {
 }
 
 /// Packed with gzip.
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// Packed with Zstandard, with a checksum as the `zstd` command writes it.
-pub fn zstandard(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstandard(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     encoder.include_checksum(true).unwrap();
     encoder.write_all(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! A real browser for the tests: Chromium, driven through ChromeDriver by the WebDriver protocol.
+//! A real browser for the tests: Chromium, driven through `chromedriver` by the `WebDriver` protocol.
 //!
 //! Each [`Browser`] starts a driver of its own on a free port of the loopback and a Chromium with an empty profile, and
 //! ends both when it is dropped. It needs the two binaries: `CHROMEDRIVER_BIN` and `CHROMIUM_BIN`, else `chromedriver`
@@ -113,16 +113,14 @@ impl Driver {
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let output = BufReader::new(process.stdout.take().unwrap());
         let mut driver = Self { process, output };
-        let lines = driver.output.by_ref().lines().map_while(Result::ok);
-        let port = lines
-            .filter_map(|line| {
-                line.split_once("started successfully on port ")?
-                    .1
-                    .trim_end_matches('.')
-                    .parse()
-                    .ok()
-            })
-            .next();
+        let mut lines = driver.output.by_ref().lines().map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            line.split_once("started successfully on port ")?
+                .1
+                .trim_end_matches('.')
+                .parse()
+                .ok()
+        });
         (driver, port.expect("the driver says on which port it listens"))
     }
 }
@@ -139,8 +137,8 @@ pub struct Browser {
     session: String,
     agent: ureq::Agent,
     // In this order: the driver ends before the profile that its browser writes to is removed.
-    _driver: Driver,
-    _profile: TempDir,
+    driver: Driver,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -155,14 +153,14 @@ impl Browser {
             .build()
             .into();
         let mut browser = Self {
-            _driver: driver,
+            driver,
             session: format!("http://127.0.0.1:{port}/session"),
             agent,
-            _profile: profile,
+            profile,
         };
         let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
         arguments.push(format!("--window-size={width},{height}"));
-        arguments.push(format!("--user-data-dir={}", browser._profile.path().display()));
+        arguments.push(format!("--user-data-dir={}", browser.profile.path().display()));
         let answer = browser.post(
             "",
             &json!({ "capabilities": { "alwaysMatch": {
@@ -177,6 +175,9 @@ impl Browser {
             .expect("a session has an id")
             .to_owned();
         let _ = write!(browser.session, "/{id}");
+        // The page of a new tab loads much of its own; leave it, and forget what it asked for.
+        browser.post("/url", &json!({ "url": "about:blank" }));
+        browser.log("performance");
         browser
     }
 
@@ -246,7 +247,7 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// Performs input: the `actions` of the WebDriver protocol.
+    /// Performs input: the `actions` of the `WebDriver` protocol.
     fn act(&self, sources: &Value) {
         self.post("/actions", &json!({ "actions": sources }));
     }
@@ -292,7 +293,7 @@ impl Browser {
             { "type": "scroll", "x": x, "y": y, "deltaX": 0, "deltaY": by, "duration": 0 }] }]));
     }
 
-    /// Calls the DevTools protocol.
+    /// Calls the `DevTools` protocol.
     pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
         self.post(
             "/goog/cdp/execute",

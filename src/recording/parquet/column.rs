@@ -97,7 +97,7 @@ pub(super) enum Leaf {
     /// Maps from text to text: keys and values.
     Map(Box<[Flat<ByteArrayType>; 2]>),
     /// Whole numbers as texts.
-    Label(Box<Leaf>),
+    Label(Box<Self>),
 }
 
 impl Leaf {
@@ -123,17 +123,16 @@ impl Leaf {
         keys: (ColumnDescPtr, Box<dyn PageReader>),
         values: (ColumnDescPtr, Box<dyn PageReader>),
     ) -> Result<Self, Cause> {
-        match (Self::flat(keys.0, keys.1)?, Self::flat(values.0, values.1)?) {
-            (Self::Text(keys), Self::Text(values)) => Ok(Self::Map(Box::new([keys, values]))),
-            _ => {
-                let reason = "a map is not from text to text".to_owned();
-                Err(Cause::Parquet { reason })
-            }
-        }
+        let both = (Self::flat(keys.0, keys.1)?, Self::flat(values.0, values.1)?);
+        let (Self::Text(keys), Self::Text(values)) = both else {
+            let reason = "a map is not from text to text".to_owned();
+            return Err(Cause::Parquet { reason });
+        };
+        Ok(Self::Map(Box::new([keys, values])))
     }
 
     /// The same with its numbers as texts.
-    pub(super) fn as_labels(self) -> Self {
+    pub(super) fn into_labels(self) -> Self {
         Self::Label(Box::new(self))
     }
 

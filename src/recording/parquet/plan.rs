@@ -121,7 +121,7 @@ impl Plan {
         };
         let open = |&(_, place): &(Role, Place)| match place {
             Place::Leaf(leaf) => Leaf::flat(schema.column(leaf), pages(leaf)?),
-            Place::Label(leaf) => Ok(Leaf::flat(schema.column(leaf), pages(leaf)?)?.as_labels()),
+            Place::Label(leaf) => Ok(Leaf::flat(schema.column(leaf), pages(leaf)?)?.into_labels()),
             Place::Map(key, value) => Leaf::map(
                 (schema.column(key), pages(key)?),
                 (schema.column(value), pages(value)?),
@@ -136,16 +136,16 @@ fn place(schema: &SchemaDescriptor, field: &Type, leaves: &[usize], role: &Role)
     let unfit = |what: &str| Cause::Header {
         problem: format!("column `{}` is {what}", field.name()),
     };
-    match leaves {
-        &[key, value] if is_map(field) => {
+    match *leaves {
+        [key, value] if is_map(field) => {
             let texts = [key, value].map(|leaf| schema.column(leaf).physical_type() == Physical::BYTE_ARRAY);
-            return match role {
+            match role {
                 Role::Labels if texts == [true, true] => Ok(Place::Map(key, value)),
                 Role::Labels => Err(unfit("not a map from text to text")),
                 _ => Err(unfit("a map; only `labels` may be one")),
-            };
+            }
         }
-        &[leaf] if field.is_primitive() => {
+        [leaf] if field.is_primitive() => {
             let column = schema.column(leaf);
             if column.max_rep_level() > 0 || column.max_def_level() > 1 {
                 return Err(unfit("a list"));
@@ -155,8 +155,7 @@ fn place(schema: &SchemaDescriptor, field: &Type, leaves: &[usize], role: &Role)
                 (Physical::BYTE_ARRAY, Role::Value) => Err(unfit("text and not a number")),
                 (Physical::BYTE_ARRAY, _)
                 | (Physical::DOUBLE | Physical::FLOAT, Role::Value)
-                | (Physical::DOUBLE, Role::Time) => Ok(Place::Leaf(leaf)),
-                (Physical::INT32 | Physical::INT64, Role::Time) => Ok(Place::Leaf(leaf)),
+                | (Physical::DOUBLE | Physical::INT32 | Physical::INT64, Role::Time) => Ok(Place::Leaf(leaf)),
                 (Physical::INT32 | Physical::INT64, Role::Value) if is_whole(&column) => {
                     Ok(Place::Leaf(leaf))
                 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
@@ -89,7 +89,7 @@ fn a_flat_table_is_read_in_each_compression() {
     for compression in [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,
-        Compression::ZSTD(Default::default()),
+        Compression::ZSTD(ZstdLevel::default()),
     ] {
         let bytes = file(schema, compression, &[group(T), group(T + 60_000)]);
         assert_eq!(
@@ -103,6 +103,7 @@ fn a_flat_table_is_read_in_each_compression() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn times_are_read_in_the_unit_that_the_file_says() {
     let check = |time: &str, written: Written, options: &ReadOptions, wanted: Result<i64, &str>| {
         let schema = format!("required {time}; required double value;");

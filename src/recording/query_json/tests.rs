@@ -159,10 +159,10 @@ fn faults_of_a_sample_have_their_place() {
     };
     check(r#"[1700000015,"85%"]"#, "value `85%` is not a number");
     check(
-        r#"[1700000015,85]"#,
+        r"[1700000015,85]",
         "invalid type: integer `85`, expected a value in quotes",
     );
-    check(r#"[1700000015]"#, "invalid length 1");
+    check(r"[1700000015]", "invalid length 1");
     check(r#"[1700000015,"1","2"]"#, "invalid length 3");
     check(r#"["1700000015","1"]"#, "expected a time in seconds");
     check(

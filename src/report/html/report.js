@@ -145,7 +145,7 @@
   // A number on an axis whose lines are `step` apart.
   const onAxis = (value, step) => {
     const [unit, letter] = Math.abs(value) >= 1e6 && step >= 1e4 ? [1e6, "M"] : Math.abs(value) >= 1e4 && step >= 100 ? [1e3, "k"] : [1, ""];
-    return number(value / unit, clamp(Math.ceil(-Math.log10(step / unit)), 0, 4)).replace("-", "−") + letter;
+    return number(value / unit || 0, clamp(Math.ceil(-Math.log10(step / unit)), 0, 4)).replace("-", "−") + letter;
   };
 
   const niceSteps = (low, high, count) => {
@@ -231,6 +231,7 @@
     }
     return found;
   };
+  const inView = (tick) => fixed(x(clamp(tick, view.from, view.to)));
   const fixed = (value) => value.toFixed(1);
   const drawSeries = (root, series, { y }, name) => {
     const all = pieces(series);
@@ -238,7 +239,7 @@
     for (const piece of all) {
       if (!piece) { open = false; continue; }
       const [from, to, , mean] = piece;
-      line += `${open ? "V" : `M${fixed(x(from))} `}${fixed(y(mean))}H${fixed(x(to))}`;
+      line += `${open ? "V" : `M${inView(from)} `}${fixed(y(mean))}H${inView(to)}`;
       open = true;
     }
     // One closed shape per run of known pieces: along the most, and back along the least.
@@ -250,8 +251,8 @@
         continue;
       }
       const [from, to, least, , most] = piece;
-      there += `L${fixed(x(from))} ${fixed(y(most))}L${fixed(x(to))} ${fixed(y(most))}`;
-      back = `L${fixed(x(to))} ${fixed(y(least))}L${fixed(x(from))} ${fixed(y(least))}${back}`;
+      there += `L${inView(from)} ${fixed(y(most))}L${inView(to)} ${fixed(y(most))}`;
+      back = `L${inView(to)} ${fixed(y(least))}L${inView(from)} ${fixed(y(least))}${back}`;
     }
     svg("path", { d: shape, class: `${name}-band` }, root);
     svg("path", { d: line, class: `stroke ${name}`, "data-series": name }, root);
@@ -269,20 +270,18 @@
     if (fill) svg("path", { d: `${path}V${fixed(y(0))}H${fixed(x(Math.max(view.from, steps.ticks[0])))}Z`, class: fill }, root);
     svg("path", { d: path, class: `stroke ${name}`, "data-series": name }, root);
   };
-  // Level lines, whose labels keep clear of each other; those above the panel are only named.
+  // Level lines, whose labels keep clear of each other; those above the panel are named beside its title.
   const drawLevels = (root, { y, top, height, low, high }, levels, side = "end") => {
     const px = side === "end" ? width - margin.right - 4 : margin.left + 4;
-    let free = top + 2;
-    for (const { value, kind, label } of levels.filter((level) => level.value >= low).sort((a, b) => b.value - a.value)) {
+    const above = levels.filter(({ value }) => value > high).map(({ label }) => `↑ ${label}`);
+    svg("text", { x: width - margin.right, y: top - 9, "text-anchor": "end" }, root, above.join("  "));
+    let free = top - 4;
+    const inside = levels.filter(({ value }) => value >= low && value <= high).sort((a, b) => b.value - a.value);
+    for (const { value, kind, label } of inside) {
       const at = y(value);
-      if (value > high) {
-        svg("text", { x: px, y: free + 9, "text-anchor": side, class: "label" }, root, `↑ ${label}`);
-        free += 15;
-        continue;
-      }
       svg("line", { x1: margin.left, x2: width - margin.right, y1: at, y2: at, class: `stroke ${kind}`, "data-series": kind }, root);
-      const place = clamp(Math.max(at - 5, free + 9), top + 9, top + height - 3);
-      free = place + 5;
+      const place = clamp(Math.max(at - 5, free + 10), top + 8, top + height - 3);
+      free = place + 4;
       svg("text", { x: px, y: place, "text-anchor": side, class: "label" }, root, label);
     }
   };
@@ -385,6 +384,7 @@
     for (const [name, final] of data.references) byValue.set(final, [...(byValue.get(final) ?? []), name]);
     const levels = [...byValue].map(([final, names]) =>
       ({ value: final, kind: "reference", label: `${names.join(", ")}: ${number(final, 0)} in the end` }));
+    // Where the end is out of sight, only those that the run has reached mean anything.
     drawLevels(root, scale, view.to >= data.ticks ? levels : levels.filter(({ value }) => value <= scale.high), "start");
   };
 
@@ -588,12 +588,12 @@
     goTo(clamp((cursor ?? Math.floor((view.from + view.to) / 2)) + direction * by, 0, data.ticks - 1));
   };
   const everything = () => show(0, data.ticks);
-  const close = () => { cursor = null; brush = null; drawCursor(); };
+  const close = () => { [cursor, brush, held] = [null, null, null]; drawCursor(); };
   const keys = {
     "+": () => zoom(0.5, cursor ?? undefined), "=": () => zoom(0.5, cursor ?? undefined), "-": () => zoom(2), 0: everything,
     ArrowLeft: () => pan(-0.2), ArrowRight: () => pan(0.2), ",": () => moveCursor(-1), ".": () => moveCursor(1),
     Home: () => show(0, view.to - view.from), End: () => show(data.ticks - (view.to - view.from), data.ticks),
-    "[": () => step(-1), "]": () => step(1), Escape: close,
+    "[": () => step(-1), "]": () => step(1),
   };
   const buttons = { in: keys["+"], out: keys["-"], all: everything, previous: keys["["], next: keys["]"] };
 
@@ -636,8 +636,12 @@
       else if (held && !held.pans) { cursor = pointed(event); drawCursor(); say(); }
       [brush, held] = [null, null];
     });
-    plot.addEventListener("pointercancel", () => { held = null; close(); });
+    plot.addEventListener("pointercancel", close);
+    // Also for a read-out that the pointer opened.
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
     plot.addEventListener("pointerleave", () => { if (!held && document.activeElement !== plot) close(); });
+    // A phone has no Escape: a touch beside the charts closes what stands over them.
+    document.addEventListener("pointerdown", (event) => { if (!event.target.closest("#plot, #tools")) close(); });
     plot.addEventListener("dblclick", everything);
     plot.addEventListener("wheel", (event) => {
       const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);

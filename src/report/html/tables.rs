@@ -75,7 +75,7 @@ pub(super) fn tiles(rows: &[ResultRow]) -> String {
             figure("saturated_percent", 2),
             "%",
             Some(reacted.map_or("of the time".to_owned(), |seconds| {
-                format!("of the time; 95 % of spells end within {seconds} s")
+                format!("of the time; 95&nbsp;% of spells end within {seconds}&nbsp;s")
             })),
         ),
         (

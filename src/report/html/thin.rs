@@ -185,7 +185,7 @@ impl Steps {
 pub(super) struct Spans {
     most: usize,
     gap: u32,
-    spans: Vec<(u32, u32)>,
+    all: Vec<(u32, u32)>,
 }
 
 impl Spans {
@@ -193,7 +193,7 @@ impl Spans {
         Self {
             most: most.max(1),
             gap: 0,
-            spans: Vec::new(),
+            all: Vec::new(),
         }
     }
 
@@ -202,13 +202,13 @@ impl Spans {
         if from >= to {
             return;
         }
-        match self.spans.last_mut() {
+        match self.all.last_mut() {
             Some((_, end)) if from <= end.saturating_add(self.gap) => *end = to.max(*end),
-            _ => self.spans.push((from, to)),
+            _ => self.all.push((from, to)),
         }
-        while self.spans.len() > self.most {
+        while self.all.len() > self.most {
             self.gap = (self.gap * 2).max(1);
-            for (from, to) in std::mem::take(&mut self.spans) {
+            for (from, to) in std::mem::take(&mut self.all) {
                 self.push(from, to);
             }
         }
@@ -220,7 +220,7 @@ impl Spans {
     }
 
     pub(super) fn as_slice(&self) -> &[(u32, u32)] {
-        &self.spans
+        &self.all
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Loop {
 
 /// A run over time, for [`page`](super::page).
 ///
-/// It watches a run and holds at most a few hundred kilobytes, whatever the run's length. It expects ticks at equal
+/// It watches a run and holds at most some megabytes, whatever the run's length. It expects ticks at equal
 /// distances, as all loops of the simulator give them.
 #[derive(Debug, Clone)]
 pub struct Timeline<'a> {

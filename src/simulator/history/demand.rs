@@ -91,14 +91,14 @@ impl Last {
 
 /// The sums of one instant.
 #[derive(Debug, Clone, Copy, Default)]
-struct Instant {
+struct Sums {
     busy: i128,
     known: Micro,
     expected: Micro,
     pinned: bool,
 }
 
-impl Instant {
+impl Sums {
     fn of(devices: &[Device], last: &BTreeMap<DeviceId, Last>, pinned_at: Micro, now_ms: Millis) -> Self {
         let mut sums = Self::default();
         for device in devices.iter().filter(|device| device.health == Health::Healthy) {
@@ -177,7 +177,7 @@ impl History<'_> {
                 last.entry(sample.device).or_default().take(&sample, hold_ms);
             });
             self.devices_changed(until_ms);
-            let sums = Instant::of(self.expected(), &last, pinned_at, until_ms);
+            let sums = Sums::of(self.expected(), &last, pinned_at, until_ms);
             before = sums.demand().unwrap_or(before);
             values.push(before);
             censored.note(now_ms, step_ms, sums.pinned);

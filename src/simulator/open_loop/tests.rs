@@ -1,3 +1,5 @@
+//! Small histories written by hand, and what a policy says to them.
+
 use super::*;
 use crate::api::{self, Query};
 use crate::devices::LabelMapping;
