@@ -10,6 +10,7 @@
     reason = "in a test, a fault of a fixture may end it at once"
 )]
 
+mod backends;
 #[path = "rig/browser.rs"]
 mod browser;
 
@@ -17,7 +18,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use browser::{Browser, Held, binaries, binary};
+use backends::{Hints, Place, Program, place};
+use browser::{Browser, Held, binaries};
 use gpuscale::api;
 use gpuscale::recording::Demand;
 use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Timeline, page};
@@ -177,6 +179,17 @@ fn the_command_writes_the_page_and_prints_the_scorecard() {
 }
 
 #[test]
+fn what_a_recording_hides_is_shaded() {
+    let path = report("derived", &["simulations/dcgm-week", "--loop", "closed"]);
+    let page = fs::read_to_string(path).unwrap();
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    for kind in ["censored", "unknown"] {
+        assert!(!data[kind].as_array().unwrap().is_empty(), "{kind}");
+    }
+}
+
+#[test]
 fn what_cannot_be_reported_is_refused() {
     let check = |arguments: &[&str], expected: &str| {
         let output = gpuscale(arguments);
@@ -213,12 +226,24 @@ fn what_cannot_be_reported_is_refused() {
 }
 
 #[test]
-fn a_browser_that_is_not_there_is_named() {
-    let problem = binary("GPUSCALE_TEST_NO_SUCH_VARIABLE", "no-such-browser").unwrap_err();
-    assert!(
-        problem.contains("GPUSCALE_TEST_NO_SUCH_VARIABLE") && problem.contains("no-such-browser"),
-        "{problem}"
-    );
+fn without_a_browser_a_test_fails_or_is_left_out_aloud() {
+    for (program, variable) in [
+        (Program::Chromium, "CHROMIUM_BIN"),
+        (Program::Chromedriver, "CHROMEDRIVER_BIN"),
+    ] {
+        let Place::Missing(what) = place(program, Hints::default()) else {
+            panic!("{program:?} is nowhere")
+        };
+        assert!(
+            what.contains(variable) && what.contains(".ci/provision"),
+            "{what}"
+        );
+        let waived = Hints {
+            skip: "prometheus,chromium",
+            ..Hints::default()
+        };
+        assert_eq!(place(program, waived), Place::Skipped);
+    }
 }
 
 #[test]
@@ -572,7 +597,8 @@ fn hostile_history() -> PathBuf {
     let yaml = "apiVersion: gpuscale.dev/v1alpha1\nkind: GpuScalePolicy\nmetadata: { name: p }\nspec:\n  \
                 targetRef: { kind: AksNodePool, name: a }\n  maxNodes: 9\n  \
                 signals: [ { name: gpu, dcgm: { metric: GpuUtilization } } ]\n";
-    let mut config = api::compile(&api::validate(yaml).unwrap()).unwrap();
+    let policy = api::validate(yaml).unwrap();
+    let mut config = api::compile(&policy).unwrap();
     let evil =
         "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>";
     evil.clone_into(&mut config.signals[0].name);
@@ -580,6 +606,7 @@ fn hostile_history() -> PathBuf {
         name: "p".to_owned(),
         config,
         queries: Vec::new(),
+        queries: api::queries(&policy),
     };
     let values = (0..240).map(|minute| (minute / 30 % 4) * 14_000_000).collect();
     let demand = Demand::new("a", 1_700_000_000_000, 60_000, values).unwrap();

@@ -226,6 +226,9 @@ fn notes(input: &Input<'_>) -> Vec<String> {
             names.join(", ")
         ));
     }
+    if let Some(derived) = &input.document.scenario.derived_from {
+        notes.extend(derived.notes());
+    }
     notes.extend(cost_note(input));
     notes
 }

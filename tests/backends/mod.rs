@@ -40,6 +40,8 @@ pub enum Program {
     Prometheus,
     Promtool,
     VictoriaMetrics,
+    Chromium,
+    Chromedriver,
 }
 
 impl Program {
@@ -49,6 +51,8 @@ impl Program {
             Self::Prometheus => "PROMETHEUS_BIN",
             Self::Promtool => "PROMTOOL_BIN",
             Self::VictoriaMetrics => "VICTORIA_METRICS_BIN",
+            Self::Chromium => "CHROMIUM_BIN",
+            Self::Chromedriver => "CHROMEDRIVER_BIN",
         }
     }
 
@@ -58,6 +62,8 @@ impl Program {
             Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
             Self::VictoriaMetrics => "victoria-metrics",
+            Self::Chromium => "chromium",
+            Self::Chromedriver => "chromedriver",
         }
     }
 
@@ -66,6 +72,7 @@ impl Program {
         match self {
             Self::Prometheus | Self::Promtool => "prometheus",
             Self::VictoriaMetrics => "victoria-metrics",
+            Self::Chromium | Self::Chromedriver => "chromium",
         }
     }
 }

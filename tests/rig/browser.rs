@@ -1,9 +1,8 @@
 //! A real browser for the tests: Chromium, driven through `chromedriver` by the `WebDriver` protocol.
 //!
 //! Each [`Browser`] starts a driver of its own on a free port of the loopback and a Chromium with an empty profile, and
-//! ends both when it is dropped. It needs the two binaries: `CHROMEDRIVER_BIN` and `CHROMIUM_BIN`, else `chromedriver`
-//! and `chromium` on the path. Where they are not, a test fails; `GPUSCALE_SKIP_BACKENDS=chromium` is the one way not
-//! to run it.
+//! ends both when it is dropped. Where the two programs are is said by `backends`, as for every other real program:
+//! a test without them fails, and `GPUSCALE_SKIP_BACKENDS=chromium` is the one way not to run it.
 //!
 //! There is no sleeping: the browser itself waits for a condition, frame by frame, until it holds or the time is over
 //! ([`Browser::wait_for`]).
@@ -14,11 +13,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     reason = "each test binary uses its own part of the rig, and a rig that is set up wrongly should stop the test"
 )]
 
-use std::env;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -27,6 +24,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::backends::{Program, find};
 
 /// How long the browser waits for a condition.
 const PATIENCE_MS: u64 = 15_000;
@@ -52,22 +51,9 @@ const FLAGS: [&str; 11] = [
 ///
 /// If it is neither there nor waived.
 pub fn binaries() -> Option<Binaries> {
-    let waived = env::var("GPUSCALE_SKIP_BACKENDS").unwrap_or_default();
-    if waived.split([',', ' ']).any(|name| name == "chromium") {
-        eprintln!("SKIPPED: GPUSCALE_SKIP_BACKENDS names chromium, so no page is opened");
-        return None;
-    }
-    let found = |variable: &str, name: &str| {
-        binary(variable, name).unwrap_or_else(|problem| {
-            panic!(
-                "{problem}; on Debian: `apt-get install chromium chromium-driver`; to do without these tests, \
-                 set GPUSCALE_SKIP_BACKENDS=chromium"
-            )
-        })
-    };
     Some(Binaries {
-        driver: found("CHROMEDRIVER_BIN", "chromedriver"),
-        chromium: found("CHROMIUM_BIN", "chromium"),
+        driver: find(Program::Chromedriver)?,
+        chromium: find(Program::Chromium)?,
     })
 }
 
@@ -76,22 +62,6 @@ pub fn binaries() -> Option<Binaries> {
 pub struct Binaries {
     driver: PathBuf,
     chromium: PathBuf,
-}
-
-/// The program that a variable names, else the one of that name on the path.
-pub fn binary(variable: &str, name: &str) -> Result<PathBuf, String> {
-    if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
-        let there = path.is_file();
-        return there
-            .then(|| path.clone())
-            .ok_or_else(|| format!("{variable} is `{}`, and no file is there", path.display()));
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    found.ok_or_else(|| format!("no `{name}` on the path, and {variable} does not name one"))
 }
 
 /// A running driver, which ends with its owner.

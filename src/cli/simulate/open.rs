@@ -61,6 +61,7 @@ fn refuse(args: &Simulate) -> Result<(), Error> {
         (!args.gates.is_empty(), "--fail-if"),
         (args.compare.is_some(), "--compare"),
         (args.seeds.is_some(), "--seeds"),
+        (args.report.is_some(), "--report"),
     ];
     match used.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Error::Usage(format!(

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use gpuscale::report::html::{Input, Loop, Timeline, page};
+use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Timeline, page};
 use gpuscale::report::json::Document;
+use gpuscale::simulator::history;
 
 use super::trace_file::{only_run, traced, untraced};
 use crate::cli::sweep::Prepared;
@@ -29,8 +30,26 @@ pub(super) fn reported(prepared: &[Prepared], path: &Path, trace: Option<&Path>)
     let page = page(&Input {
         document: &document,
         timeline: &timeline,
-        stretches: &[],
+        stretches: &stretches(one),
     });
     file.write_all(page.as_bytes()).map_err(fault)?;
     Ok(document)
+}
+
+/// Where the demand is not what the recording shows, if it was derived from one.
+fn stretches(one: &Prepared) -> Vec<Stretch> {
+    let Some((_, derived)) = &one.derived else {
+        return Vec::new();
+    };
+    let of = |all: &[history::Stretch], kind| -> Vec<Stretch> {
+        let stretches = all.iter().map(|stretch| Stretch {
+            from_ms: stretch.from_ms,
+            to_ms: stretch.to_ms,
+            kind,
+        });
+        stretches.collect()
+    };
+    let mut stretches = of(&derived.censored, StretchKind::Censored);
+    stretches.extend(of(&derived.unknown, StretchKind::Unknown));
+    stretches
 }

@@ -458,7 +458,7 @@
     ["cost", "Cost", "cost"], wouldCosts && ["would-cost", "Policy's cost", "would-cost"],
     data.references.length && ["references", "Others' cost", "reference", " in the end"],
     bands.saturated.length && ["saturated", "Saturated", ["saturated"], ": demand above capacity"],
-    bands.unknown.length && ["unknown", "Unknown", ["unknown"], ": a signal cannot be judged"],
+    bands.unknown.length && ["unknown", "Unknown", ["unknown"], ": data is missing or cannot be judged"],
     bands.censored.length && ["censored", "Censored", ["censored"], ": demand was at least this"],
   ].filter(Boolean);
   const drawLegend = () => {
