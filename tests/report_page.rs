@@ -605,7 +605,6 @@ fn hostile_history() -> PathBuf {
     let judged = Judged {
         name: "p".to_owned(),
         config,
-        queries: Vec::new(),
         queries: api::queries(&policy),
     };
     let values = (0..240).map(|minute| (minute / 30 % 4) * 14_000_000).collect();
