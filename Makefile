@@ -6,17 +6,21 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpuscale
 DENY  := $(CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := test
-.PHONY: test fast lint docs core audit soak bench quality
+.PHONY: test fast backends lint docs core audit soak bench quality
 
-## Every test: fast ones first, then whole behaviour, then the documentation's examples.
+## Every test: fast ones first, then whole behaviour, some of it against real servers, then the documentation's examples.
 test:
 	$(CARGO) test --profile ci --locked --lib
-	$(CARGO) test --profile ci --locked --bins --tests
+	backends=$$(sh .ci/provision) && . "$$backends" && $(CARGO) test --profile ci --locked --bins --tests
 	$(CARGO) test --profile ci --locked --doc
 
 ## Only the tests beside the code.
 fast:
 	$(CARGO) test --profile ci --locked --lib
+
+## Brings the real servers of the tests, if they are not there yet.
+backends:
+	sh .ci/provision
 
 ## Format and lints; warnings are errors.
 lint:

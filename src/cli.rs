@@ -3,12 +3,14 @@
 //! This is the only place that opens files, looks at the terminal or starts threads. It computes nothing itself:
 //! every command reads its inputs into the library's types, calls it, and prints what a report renders.
 
+mod ahead;
 mod check;
 mod crd;
 mod input;
 mod optimum;
 mod output;
 mod quality;
+mod recordings;
 mod simulate;
 mod sweep;
 

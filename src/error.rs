@@ -7,8 +7,9 @@ use std::io;
 use std::path::PathBuf;
 
 use gpuscale::api::{ApiError, CompileError};
-use gpuscale::recording::RecordingError;
+use gpuscale::recording::{ReadError, RecordingError};
 use gpuscale::report::gate::GateError;
+use gpuscale::simulator::history::HistoryError;
 use gpuscale::simulator::scenario::ScenarioError;
 
 /// Exit code for input that cannot be used.
@@ -36,6 +37,12 @@ pub(crate) enum Error {
     /// A recording that was refused.
     #[error("cannot use recording `{}`", path.display())]
     Recording { path: PathBuf, source: RecordingError },
+    /// A recording of metrics that was refused.
+    #[error("cannot use recording `{}`", path.display())]
+    Metrics { path: PathBuf, source: ReadError },
+    /// A recording of metrics that says nothing to the policy.
+    #[error("cannot replay recording `{}`", path.display())]
+    History { path: PathBuf, source: HistoryError },
     /// A scenario or suite that was refused.
     #[error("cannot use {what} `{}`", path.display())]
     Scenario {

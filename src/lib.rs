@@ -6,6 +6,7 @@
 //! - [`policy`]: the engine. Samples and a view of the pool in, one decision with its whole record out. Pure.
 //! - [`api`]: the `GpuScalePolicy` resource, its rules, and its translation for the engine.
 //! - [`recording`]: recorded demand, from bytes to values.
+//! - [`devices`]: from labelled series to the devices of a pool.
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
@@ -48,6 +49,7 @@ pub mod api;
 #[cfg(feature = "cli")]
 pub mod check;
 pub mod config;
+pub mod devices;
 pub mod policy;
 pub mod recording;
 pub mod report;

@@ -130,7 +130,7 @@ fn what_is_shipped_has_no_wrong_findings() {
         }
     }
     paths.push("simulations/quality.yaml".to_owned());
-    assert!(paths.len() >= 38, "{paths:?}");
+    assert!(paths.len() >= 43, "{paths:?}");
     let arguments: Vec<&str> = ["--format", "json"]
         .into_iter()
         .chain(paths.iter().map(String::as_str))

@@ -243,7 +243,7 @@ fn rule(
     })
 }
 
-fn metric(metric: DcgmMetric) -> dcgm::DcgmMetric {
+pub(super) fn metric(metric: DcgmMetric) -> dcgm::DcgmMetric {
     match metric {
         DcgmMetric::GpuUtilization => dcgm::DcgmMetric::GpuUtilization,
         DcgmMetric::GraphicsEngineActive => dcgm::DcgmMetric::GraphicsEngineActive,

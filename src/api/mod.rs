@@ -18,6 +18,7 @@ pub mod duration;
 pub mod numbers;
 pub mod overrides;
 pub mod policy;
+mod queries;
 pub mod signal;
 pub mod spans;
 pub mod status;
@@ -27,6 +28,7 @@ mod validate;
 pub use compile::{CompileError, compile};
 pub use crd::{crd, crd_yaml};
 pub use policy::{GpuScalePolicy, GpuScalePolicySpec};
+pub use queries::{Query, QuerySource, queries};
 pub use status::GpuScalePolicyStatus;
 #[cfg(feature = "cli")]
 pub(crate) use validate::edits;

@@ -12,8 +12,8 @@ use std::io::Read;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::recording::{self, Demand, Format, Recording, RecordingError};
-use crate::simulator::scenario::{PolicySource, Scenario, ScenarioError};
+use crate::recording::{self, Demand, Format, ReadError, Recording};
+use crate::simulator::scenario::{PolicySource, Reading, Scenario, ScenarioError};
 use crate::simulator::scenario_suite::Suite;
 
 use super::codes::{documents, scenarios as codes};
@@ -22,7 +22,9 @@ use super::policy::{self, help_of, label_of};
 use super::{Checked, Surroundings, culprit};
 
 /// Bytes that are enough to tell a recording's format.
-const HEAD: u64 = 4096;
+const HEAD: u64 = 1 << 16;
+/// The first bytes of a recording of demand.
+const DEMAND_HEADER: &[u8] = b"timestamp,series,value,unit";
 
 /// Checks a scenario; gives back its policy's file, where it names one.
 pub(super) fn check(
@@ -110,7 +112,7 @@ pub(super) fn check_suite(page: &mut Page<'_>, name: &str, around: &dyn Surround
         let path = format!("traces[{index}]");
         if !read.contains_key(&trace.recording) {
             let at = format!("{path}.recording");
-            let recording = open(page, name, around, &trace.recording, &at);
+            let recording = open(page, name, around, &trace.recording, &at, &Reading::default());
             read.insert(trace.recording.clone(), recording);
         }
         if let Some(Some(recording)) = read.get(&trace.recording) {
@@ -119,11 +121,23 @@ pub(super) fn check_suite(page: &mut Page<'_>, name: &str, around: &dyn Surround
     }
 }
 
-/// The demand of a scenario, where its recording holds one.
+/// The demand of a scenario, where its recording holds one. Recordings of metrics are read to the end, so that what is
+/// wrong with them is known before a long simulation.
 fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: &Scenario) -> Option<Demand> {
-    let recording = open(page, name, around, &scenario.recording, "recording")?;
-    let demand = series(page, &recording, scenario.series.as_deref(), "")?;
-    match demand.scaled(scenario.scale) {
+    let reading = &scenario.reading;
+    let mut demand = None;
+    for (index, path) in scenario.recordings.iter().enumerate() {
+        let item = format!("recording[{index}]");
+        let at = if page.written(&item).is_some() { item.as_str() } else { "recording" };
+        let recording = open(page, name, around, path, at, reading);
+        if let Some(recording) = recording.filter(|_| scenario.recordings.len() == 1) {
+            demand = series(page, &recording, scenario.series.as_deref(), "").cloned();
+        }
+    }
+    for (signal, path) in &reading.signals {
+        open(page, name, around, path, &format!("signals.{signal}"), reading);
+    }
+    match demand?.scaled(scenario.scale) {
         Ok(demand) => Some(demand),
         Err(error) => {
             page.about(&codes::SCENARIO, "scale", "with this factor", error.to_string());
@@ -132,13 +146,14 @@ fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: 
     }
 }
 
-/// Opens and reads a recording of demand; a recording of metrics is left to the command that replays it.
+/// Opens and reads a recording, and gives back one of demand.
 fn open(
     page: &mut Page<'_>,
     name: &str,
     around: &dyn Surroundings,
     path: &str,
     at: &str,
+    reading: &Reading,
 ) -> Option<Recording> {
     let bytes = match around.bytes(name, path) {
         Ok(bytes) => bytes,
@@ -148,14 +163,9 @@ fn open(
             return None;
         }
     };
-    match Recording::from_demand_csv(&bytes) {
-        Ok(recording) => Some(recording),
-        Err(RecordingError::Header { .. } | RecordingError::Unreadable { .. }) if is_of_metrics(&bytes) => {
-            None
-        }
-        Err(error) => {
-            let text = error.to_string();
-            let (what, help) = culprit::split(&text);
+    match read(&bytes, reading) {
+        Ok(recording) => recording,
+        Err((what, help)) => {
             let message = format!("recording `{path}`: {what}");
             let finding = page.about(&codes::RECORDING, at, "cannot be read", message);
             if let Some(help) = help {
@@ -166,11 +176,29 @@ fn open(
     }
 }
 
-fn is_of_metrics(bytes: &[u8]) -> bool {
+/// Reads a recording to its end: `Some` for one of demand, `None` for one of metrics, else what is wrong with it and
+/// what to do.
+fn read(bytes: &[u8], reading: &Reading) -> Result<Option<Recording>, (String, Option<String>)> {
+    let refused = |error: ReadError| {
+        let remedy = error.cause.remedy().replace("`--recording-format`", "`recordingFormat`");
+        (format!("{}{}", error.place, error.cause), Some(remedy))
+    };
     let mut head = Vec::new();
-    let read =
-        recording::unpacked(bytes).is_ok_and(|unpacked| unpacked.take(HEAD).read_to_end(&mut head).is_ok());
-    read && Format::detect(&head).is_ok()
+    let opened = recording::unpacked(bytes).map_err(refused)?;
+    // Bytes that cannot be unpacked are told by the reader of demand, as the simulator does.
+    let torn = opened.take(HEAD).read_to_end(&mut head).is_err() && head.is_empty();
+    if torn || reading.format.is_none() && head.starts_with(DEMAND_HEADER) {
+        return Recording::from_demand_csv(bytes)
+            .map(Some)
+            .map_err(|error| culprit::split(&error.to_string()));
+    }
+    let format = match reading.format {
+        Some(format) => format,
+        None => Format::detect(&head).map_err(refused)?,
+    };
+    let mut input = recording::unpacked(bytes).map_err(refused)?;
+    recording::read(format, &mut input, &reading.options).map_err(refused)?;
+    Ok(None)
 }
 
 /// The series that is meant.

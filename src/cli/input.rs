@@ -180,6 +180,7 @@ fn compiled(
     };
     match api::compile(&policy) {
         Ok(config) => Ok(Judged {
+            queries: api::queries(&policy),
             name: policy.metadata.name.unwrap_or_else(|| otherwise.to_owned()),
             config,
         }),

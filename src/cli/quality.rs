@@ -117,5 +117,6 @@ fn prepare(
         case: Case::new(trace.pool.clone(), &demand, &judged)?,
         judged,
         seeds: 0..1,
+        derived: None,
     })
 }

@@ -1,6 +1,10 @@
 //! `gpuscale simulate`: scenarios and flags to a scorecard, a trace, a comparison and gates.
 
+mod open;
 mod pool_flags;
+mod prepare;
+mod reading_flags;
+mod report_file;
 mod trace_file;
 
 use std::fmt::Write;
@@ -13,15 +17,17 @@ use gpuscale::report::gate::Gate;
 use gpuscale::report::json::{Collection, Document, SCHEMA_VERSION, Summary};
 use gpuscale::report::{sentence, sweep::aggregate, table};
 use gpuscale::simulator::boot::BootDelay;
-use gpuscale::simulator::scenario::{Scenario, World};
+use gpuscale::simulator::closed_loop::Unwatched;
+use gpuscale::simulator::scenario::World;
 use gpuscale::simulator::scenario_run::Case;
 use gpuscale::simulator::scorecard::Kind;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use self::pool_flags::PoolFlags;
+use self::prepare::Ready;
+use self::reading_flags::ReadingFlags;
 use super::output::{self, Extent, Terminal};
-use super::sweep::{self, Prepared};
+use super::sweep;
 use super::{Format, FormatArgs, input};
 use crate::error::Error;
 
@@ -52,6 +58,9 @@ Examples:
   gpuscale simulate scenario/ --format json > before.json
   gpuscale simulate scenario/ --compare before.json
 
+  # Charts and every decision as a page to open or to attach
+  gpuscale simulate scenario/ --report report.html
+
   # Why did it do that at noon?
   gpuscale simulate scenario/ --explain 2020-05-02T12:00:00Z
   gpuscale simulate scenario/ --trace - | jq 'select(.from != .to)'";
@@ -59,32 +68,36 @@ Examples:
 #[derive(Debug, Args)]
 pub(super) struct Simulate {
     /// Directories with a `scenario.yaml`; several are run side by side
-    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recording", "series", "scale"])]
+    #[arg(value_name = "SCENARIO_DIR", conflicts_with_all = ["recordings", "series", "scale"])]
     scenarios: Vec<PathBuf>,
 
     /// Policies to judge, instead of the scenario's; `default` is the shipped defaults
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
 
-    /// Demand recording, CSV or CSV.gz with the header `timestamp,series,value,unit`
-    #[arg(long, value_name = "FILE")]
-    recording: Option<PathBuf>,
+    /// Recording: demand (CSV with the header `timestamp,series,value,unit`), or metrics in any format that
+    /// `simulations/README.md` lists, plain or packed with gzip or Zstandard; metrics may be in several files
+    #[arg(long = "recording", value_name = "FILE")]
+    recordings: Vec<PathBuf>,
 
     /// Series of the recording; needed if it has several
-    #[arg(long, value_name = "NAME", requires = "recording")]
+    #[arg(long, value_name = "NAME", requires = "recordings")]
     series: Option<String>,
 
     /// Factor on the demand
     #[arg(
         long,
         value_name = "FACTOR",
-        requires = "recording",
+        requires = "recordings",
         allow_negative_numbers = true
     )]
     scale: Option<f64>,
 
     #[command(flatten)]
     pool: PoolFlags,
+
+    #[command(flatten)]
+    reading: ReadingFlags,
 
     /// Seeds to run, first included, last not; every figure becomes its median with 5th and 95th percentile
     #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, conflicts_with = "seed")]
@@ -105,6 +118,10 @@ pub(super) struct Simulate {
     /// Write every decision as a JSON line; with `-` to standard output, and the scorecard to standard error
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+
+    /// Write charts, decisions and scorecard of the one run as one HTML file that needs no network
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+    report: Option<PathBuf>,
 
     /// Instead of the scorecard, put the decision at this time (RFC 3339) into words, or the first after it
     #[arg(long, value_name = "TIME", conflicts_with = "trace")]
@@ -148,7 +165,17 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
         .map(|gate| gate.parse())
         .collect::<Result<Vec<Gate>, _>>()?;
     let before = args.compare.as_deref().map(input::saved).transpose()?;
-    let prepared = prepare(args)?;
+    let mut prepared = Vec::new();
+    for ready in prepare::prepare(args)? {
+        match ready {
+            Ready::Closed(one) => prepared.push(*one),
+            Ready::Open(replay) if args.scenarios.len() <= 1 => return open::run(args, &replay, terminal),
+            Ready::Open(replay) => {
+                let problem = format!("`{}` is an open loop; run it alone", replay.name);
+                return Err(Error::Usage(problem));
+            }
+        }
+    }
     if before.is_some() && prepared.len() > 1 {
         let problem = "`--compare` is for one scenario; run them one by one";
         return Err(Error::Usage(problem.to_owned()));
@@ -162,98 +189,18 @@ pub(super) fn run(args: &Simulate, terminal: &Terminal) -> Result<(), Error> {
             output::print_beside(&format!("note: in `{}` {note}", one.name))?;
         }
     }
-    let documents = match &args.trace {
-        Some(path) => vec![trace_file::traced(&prepared, path)?],
-        None => sweep::documents(&prepared),
+    let documents = match (&args.report, &args.trace) {
+        (Some(path), trace) => vec![report_file::reported(&prepared, path, trace.as_deref())?],
+        (None, Some(path)) => vec![trace_file::traced(&prepared, path, &mut Unwatched)?],
+        (None, None) => sweep::documents(&prepared),
     };
     let text = render(args, &documents, before.as_ref(), terminal)?;
-    if args.trace.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+    if trace_file::to_stdout(args) {
         output::print_beside(&text)?;
     } else {
         output::print(&text)?;
     }
     judge(&gates, &documents)
-}
-
-/// Reads all inputs. The optima are computed here, so that is done on all cores as well.
-fn prepare(args: &Simulate) -> Result<Vec<Prepared>, Error> {
-    if args.recording.is_some() {
-        return Ok(vec![from_flags(args)?]);
-    }
-    if args.scenarios.is_empty() {
-        let problem = "nothing to simulate; name a scenario directory, such as `simulations/servegen-m-small`, or give \
-                       `--recording`";
-        return Err(Error::Usage(problem.to_owned()));
-    }
-    args.scenarios
-        .par_iter()
-        .map(|path| from_scenario(args, path))
-        .collect()
-}
-
-fn from_flags(args: &Simulate) -> Result<Prepared, Error> {
-    let path = args.recording.clone().unwrap_or_default();
-    let scale = args.scale.unwrap_or(1.0);
-    let demand = input::demand(&path, args.series.as_deref(), scale)?;
-    let pool = args
-        .pool
-        .applied_to(gpuscale::simulator::scenario::Pool::default())?;
-    let judged = if args.policies.is_empty() {
-        vec![input::default_policy(&demand, pool.gpus_per_node)?]
-    } else {
-        input::policies(&args.policies, &demand, pool.gpus_per_node)?
-    };
-    let seeds = args
-        .seeds
-        .clone()
-        .unwrap_or(pool.seed..pool.seed.saturating_add(1));
-    Ok(Prepared {
-        name: demand.name().to_owned(),
-        recording: input::file_name(&path),
-        scale,
-        case: Case::new(pool, &demand, &judged)?,
-        judged,
-        seeds,
-    })
-}
-
-fn from_scenario(args: &Simulate, path: &std::path::Path) -> Result<Prepared, Error> {
-    let (scenario, directory) = input::scenario(path)?;
-    let Scenario {
-        name,
-        recording,
-        series,
-        scale,
-        policy,
-        pool,
-        ..
-    } = scenario;
-    let file = directory.join(recording);
-    let demand = input::demand(&file, series.as_deref(), scale)?;
-    let pool = args.pool.applied_to(pool)?;
-    let judged = if args.policies.is_empty() {
-        let policy = input::scenario_policy(policy.as_ref(), &directory, &demand, pool.gpus_per_node)?;
-        vec![policy]
-    } else {
-        input::policies(&args.policies, &demand, pool.gpus_per_node)?
-    };
-    let seeds = args
-        .seeds
-        .clone()
-        .unwrap_or(pool.seed..pool.seed.saturating_add(1));
-    let case = Case::new(pool, &demand, &judged).map_err(|source| Error::Scenario {
-        what: "scenario",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(Prepared {
-        name,
-        recording: input::file_name(&file),
-        scale,
-        case,
-        judged,
-        seeds,
-    })
 }
 
 fn render(
@@ -324,7 +271,7 @@ fn scorecard(document: &Document, extent: Extent, terminal: &Terminal) -> String
     let table = table::scorecard(&document.rows, terminal.look(extent));
     let _ = write!(text, "\n\n{table}\n\n");
     for note in notes(summary) {
-        text.push_str(&terminal.wrapped(note));
+        text.push_str(&terminal.wrapped(&note));
         text.push('\n');
     }
     for conclusion in sentence::conclusions(&document.rows) {
@@ -335,18 +282,21 @@ fn scorecard(document: &Document, extent: Extent, terminal: &Terminal) -> String
 }
 
 /// What has to be known to read the table rightly.
-fn notes(summary: &Summary) -> impl Iterator<Item = &'static str> {
-    let pods = summary.world == World::Pods.to_string();
-    let notes = [
-        (
-            pods,
-            "optima and peers are of the fluid world, where load moves; pods that stay where they are need more",
-        ),
-        (summary.faults > 0, "optima and peers meet no faults"),
-    ];
+fn notes(summary: &Summary) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(derived) = &summary.derived_from {
+        notes.extend(derived.notes());
+    }
+    if summary.world == World::Pods.to_string() {
+        notes.push(
+            "optima and peers are of the fluid world, where load moves; pods that stay where they are need more"
+                .to_owned(),
+        );
+    }
+    if summary.faults > 0 {
+        notes.push("optima and peers meet no faults".to_owned());
+    }
     notes
-        .into_iter()
-        .filter_map(|(holds, note)| holds.then_some(note))
 }
 
 fn comparison(before: &Document, after: &Document, terminal: &Terminal) -> String {

@@ -1,9 +1,10 @@
 //! Many runs on all cores, in an order that does not depend on which core was first.
 
 use gpuscale::report::figures::Price;
-use gpuscale::report::json::{Document, Origin, ResultRow, SCHEMA_VERSION, Summary};
+use gpuscale::report::json::{DerivedFrom, Document, Origin, ResultRow, SCHEMA_VERSION, Summary};
 use gpuscale::report::sweep::aggregate;
 use gpuscale::simulator::closed_loop::Unwatched;
+use gpuscale::simulator::history::Derived;
 use gpuscale::simulator::scenario_run::{Case, Judged, headrooms};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
@@ -25,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) judged: Vec<Judged>,
     /// The seeds, rising by one.
     pub(super) seeds: std::ops::Range<u64>,
+    /// What the demand was derived from, if it was, and what is not known about it.
+    pub(super) derived: Option<(DerivedFrom, Derived)>,
 }
 
 impl Prepared {
@@ -47,7 +50,10 @@ impl Prepared {
         };
         Document {
             schema_version: SCHEMA_VERSION,
-            scenario: Summary::of(&self.case, origin),
+            scenario: Summary {
+                derived_from: self.derived.as_ref().map(|(from, _)| from.clone()),
+                ..Summary::of(&self.case, origin)
+            },
             rows,
         }
     }

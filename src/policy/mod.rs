@@ -45,4 +45,5 @@ pub use evaluate::evaluate;
 pub use evaluation::{Decision, Evaluation, Reason};
 pub use memory::Memory;
 pub use observation::{Now, Observation};
+pub(crate) use track::{READS_ZERO, WORKING_POWER};
 pub use windows::{Delta, Windows};

@@ -8,11 +8,11 @@ use super::sample::{Channel, DeviceId, NodeId, POOL};
 use super::windows::Health;
 
 /// Utilization up to which a device counts as reading zero, for the lying-metric check.
-pub(super) const READS_ZERO: Micro = 10_000;
+pub(crate) const READS_ZERO: Micro = 10_000;
 
 /// Share of the board's power limit above which a device is not idle. An idle A100 draws about 50 W of 300 W
 /// (`PCIe`) or 400 W (SXM); a third of the limit needs work.
-pub(super) const WORKING_POWER: Micro = 330_000;
+pub(crate) const WORKING_POWER: Micro = 330_000;
 
 /// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
 pub(super) const IDLE: Micro = 20_000;

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
-use flate2::read::MultiGzDecoder;
 
 use super::demand::micro_from_f64;
-use super::{Demand, MAX_DEMAND, MICRO, RecordingError};
+use super::{Demand, MAX_DEMAND, MICRO, RecordingError, unpacked};
 
 const HEADER: [&str; 4] = ["timestamp", "series", "value", "unit"];
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// 2000-01-01 and 2100-01-01 in unix seconds. Milliseconds, or a counter that starts at zero, fall outside.
 const PLAUSIBLE: std::ops::Range<i64> = 946_684_800..4_102_444_800;
 
@@ -32,17 +30,11 @@ fn parse_bounded(bytes: &[u8], limit: usize) -> Result<Vec<Demand>, RecordingErr
     if bytes.is_empty() {
         return Err(RecordingError::Empty);
     }
-    let series = if bytes.starts_with(&GZIP_MAGIC) {
-        read(Bounded {
-            source: MultiGzDecoder::new(bytes),
-            left: limit,
-        })
-    } else {
-        read(Bounded {
-            source: bytes,
-            left: limit,
-        })
-    }?;
+    let source = unpacked(bytes).map_err(|error| RecordingError::Unreadable {
+        line: 0,
+        reason: error.to_string(),
+    })?;
+    let series = read(Bounded { source, left: limit })?;
     if series.is_empty() {
         return Err(RecordingError::NoRows);
     }
@@ -371,7 +363,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&bytes);
-            let _ = parse(&[&GZIP_MAGIC[..], &bytes].concat());
+            let _ = parse(&[&[0x1f, 0x8b][..], &bytes].concat());
         }
 
         #[test]

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::metrics::Metrics;
 use super::read_error::{Cause, ReadError};
 use super::time::shown;
-use super::{csv_long, csv_wide, query_json, text, tsdb_dump, vm_export};
+use super::{csv_long, csv_table, csv_wide, query_json, text, tsdb_dump, vm_export};
 
 /// A form in which people hold recorded metrics. Any of them may be packed with gzip or Zstandard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,9 +83,7 @@ impl Format {
             None => Err(ReadError::whole(Cause::Empty)),
             Some(b'<') => Err(ReadError::whole(Cause::WebPage { found: shown(first) })),
             Some(b'{') => braces(content).ok_or_else(unknown),
-            Some(_) => csv_head(first)
-                .or_else(|| exposition(content))
-                .ok_or_else(unknown),
+            Some(_) => table(content).or_else(|| exposition(content)).ok_or_else(unknown),
         }
     }
 }
@@ -112,28 +110,38 @@ fn braces(content: &[u8]) -> Option<Format> {
     }
 }
 
-/// A header of a table: `time` and more, separated by commas.
-fn csv_head(first: &[u8]) -> Option<Format> {
-    let text = std::str::from_utf8(first).ok()?.trim();
-    if text.starts_with('#') || !text.contains(',') {
+/// A header of a table: `time` and more, separated by commas or by what a first line `sep=` says.
+fn table(content: &[u8]) -> Option<Format> {
+    let mut lines = content.split(|&byte| byte == b'\n');
+    let mut header = lines.next()?;
+    let mut delimiter = ',';
+    if let Some(said) = csv_table::delimiter(header) {
+        delimiter = char::from(said);
+        header = lines.next()?;
+    }
+    let text = std::str::from_utf8(header).ok()?.trim();
+    if text.starts_with('#') || !text.contains(delimiter) {
         return None;
     }
-    let mut columns = text
-        .split(',')
-        .map(|cell| cell.trim().trim_matches('"').to_ascii_lowercase());
-    let names: Vec<String> = columns.by_ref().collect();
-    let time = |name: &String| {
-        let bare = name.split(['(', '_', ' ']).next().unwrap_or_default();
-        matches!(bare, "time" | "timestamp" | "ts" | "date" | "datetime")
-    };
-    if !names.iter().any(time) {
+    let names: Vec<&str> = text
+        .split(delimiter)
+        .map(|cell| cell.trim().trim_matches('"'))
+        .collect();
+    // The first line of an exposition may have a label such as `time_zone="…"`.
+    if !names
+        .iter()
+        .any(|name| !name.contains('=') && csv_table::is_time(name))
+    {
         return None;
     }
-    let long = names.iter().any(|name| name == "value");
+    let long = names.iter().any(|name| name.eq_ignore_ascii_case("value"));
     Some(if long { Format::CsvLong } else { Format::CsvWide })
 }
 
 /// OpenMetrics and Prometheus text differ in the unit of their timestamps.
+///
+/// Text that is an exposition but has no timestamp, or a value that is none, is called Prometheus text: its reader
+/// can say what is wrong, and where.
 fn exposition(content: &[u8]) -> Option<Format> {
     let mut lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let comment = content.starts_with(b"# ");
@@ -143,22 +151,40 @@ fn exposition(content: &[u8]) -> Option<Format> {
     let Some(sample) = sample else {
         return comment.then_some(Format::OpenMetrics);
     };
-    // An exemplar may follow after ` # `.
     let text = String::from_utf8_lossy(sample);
-    let text = text.split(" # ").next().unwrap_or_default();
-    let mut words = text.rsplit(' ');
-    let (last, before) = (words.next()?, words.next()?);
-    let number = |word: &str| word.parse::<f64>().is_ok();
-    if !number(last) {
-        return None;
+    let (labels, numbers) = after_series(&text);
+    let numbers: Vec<&str> = numbers.split_ascii_whitespace().collect();
+    let number = |word: &&str| word.parse::<f64>().is_ok();
+    match numbers.as_slice() {
+        [value, timestamp, ..] if number(value) && number(timestamp) => {
+            let milliseconds = timestamp.len() >= 12 && !timestamp.contains(['.', 'e']);
+            Some(if milliseconds {
+                Format::Prometheus
+            } else {
+                Format::OpenMetrics
+            })
+        }
+        [value, ..] if number(value) || comment || labels => Some(Format::Prometheus),
+        _ => None,
     }
-    let timed = number(before) && !before.ends_with('}');
-    let milliseconds = timed && last.len() >= 12 && !last.contains(['.', 'e']);
-    Some(if milliseconds || !timed {
-        Format::Prometheus
-    } else {
-        Format::OpenMetrics
-    })
+}
+
+/// Whether a line has labels, and what follows its series.
+fn after_series(line: &str) -> (bool, &str) {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = line.find(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        c == '}' && !quoted
+    });
+    match end {
+        Some(brace) => (true, &line[brace + 1..]),
+        None => (false, line.split_once([' ', '\t']).map_or("", |(_, rest)| rest)),
+    }
 }
 
 impl std::str::FromStr for Format {

@@ -28,6 +28,10 @@ pub const MAX_SERIES: usize = 200_000;
 /// The most samples of a recording (2 GiB of values): a month of 1,500 devices at 15 seconds.
 pub const MAX_SAMPLES: u64 = 1 << 28;
 
+/// The most bytes that names and labels of all series may take (2.5 KiB for each of [`MAX_SERIES`]): a small packed
+/// file can unpack to long labels, and they are not samples.
+const MAX_LABEL_BYTES: usize = 512 << 20;
+
 /// A series of a [`MetricsBuilder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SeriesId(u32);
@@ -133,6 +137,11 @@ impl Series {
         }
     }
 
+    fn not_finite(&self) -> u64 {
+        let values = self.blocks.iter().flat_map(|block| &block.values);
+        values.map(|value| u64::from(!value.is_finite())).sum()
+    }
+
     /// The time of the first and of the last sample.
     #[must_use]
     pub fn span_ms(&self) -> Option<(i64, i64)> {
@@ -193,6 +202,77 @@ impl Metrics {
         &self.series[start..end]
     }
 
+    /// Several recordings as one. A series that is in more than one of them is joined, as if its samples had stood
+    /// in one file.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::NoSamples`] of nothing, [`Cause::TooManySeries`] and [`Cause::TooManySamples`] of too much.
+    pub fn merged(parts: Vec<Self>) -> Result<Self, Cause> {
+        let mut series: Vec<Series> = Vec::new();
+        let mut tally = Tally::default();
+        for part in parts {
+            series.extend(part.series);
+            tally.add(&part.tally);
+        }
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut merged: Vec<Series> = Vec::with_capacity(series.len());
+        let mut rest = series.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let same = |other: &Series| other.labels == first.labels;
+            let mut group: Vec<Series> = std::iter::from_fn(|| rest.next_if(same)).collect();
+            if group.is_empty() {
+                merged.push(first);
+                continue;
+            }
+            group.push(first);
+            merged.extend(Self::joined(&group, &mut tally)?);
+        }
+        match (
+            merged.is_empty(),
+            merged.len() > MAX_SERIES,
+            tally.samples > MAX_SAMPLES,
+        ) {
+            (true, ..) => Err(Cause::NoSamples),
+            (_, true, _) => Err(Cause::TooManySeries),
+            (.., true) => Err(Cause::TooManySamples),
+            _ => Ok(Self {
+                series: merged,
+                tally,
+            }),
+        }
+    }
+
+    /// Series with the same labels as one.
+    fn joined(group: &[Series], tally: &mut Tally) -> Result<Vec<Series>, Cause> {
+        let mut builder = MetricsBuilder::new();
+        for series in group {
+            let id = builder.series(series.labels.clone())?;
+            for (at_ms, value) in series.samples() {
+                builder.push(id, at_ms, value, 0)?;
+            }
+        }
+        let joined = builder.finish()?;
+        // That one file goes on where another ended is no disorder.
+        let late = tally.late;
+        tally.samples -= group.iter().map(|series| series.len() as u64).sum::<u64>();
+        tally.not_finite -= group.iter().map(Series::not_finite).sum::<u64>();
+        tally.add(&joined.tally);
+        tally.late = late;
+        Ok(joined.series)
+    }
+
+    /// Its one series under other labels; `None` if it has several.
+    #[must_use]
+    pub fn relabelled(self, labels: Labels) -> Option<Self> {
+        let Self { series, tally } = self;
+        let [only] = <[Series; 1]>::try_from(series).ok()?;
+        Some(Self {
+            series: vec![Series { labels, ..only }],
+            tally,
+        })
+    }
+
     /// What was seen while it was read.
     #[must_use]
     pub fn tally(&self) -> &Tally {
@@ -244,6 +324,7 @@ pub struct MetricsBuilder {
     series: Vec<Growing>,
     by_labels: HashMap<Labels, SeriesId>,
     offsets: HashSet<Arc<[u32]>>,
+    label_bytes: usize,
     tally: Tally,
 }
 
@@ -258,7 +339,7 @@ impl MetricsBuilder {
     ///
     /// # Errors
     ///
-    /// [`Cause::TooManySeries`] beyond [`MAX_SERIES`].
+    /// [`Cause::TooManySeries`] beyond [`MAX_SERIES`], [`Cause::LabelsTooLarge`] if their labels are too long.
     pub fn series(&mut self, labels: Labels) -> Result<SeriesId, Cause> {
         if let Some(&id) = self.by_labels.get(&labels) {
             return Ok(id);
@@ -267,6 +348,13 @@ impl MetricsBuilder {
             Ok(id) if self.series.len() < MAX_SERIES => SeriesId(id),
             _ => return Err(Cause::TooManySeries),
         };
+        // Twice, since they are also the key by which they are found.
+        self.label_bytes += 2 * labels.heap_bytes();
+        if self.label_bytes > MAX_LABEL_BYTES {
+            return Err(Cause::LabelsTooLarge {
+                limit: MAX_LABEL_BYTES,
+            });
+        }
         self.series.push(Growing {
             labels: labels.clone(),
             blocks: Vec::new(),
@@ -337,6 +425,7 @@ impl MetricsBuilder {
             series,
             by_labels,
             mut offsets,
+            label_bytes: _,
             mut tally,
         } = self;
         drop(by_labels);
@@ -360,11 +449,7 @@ impl MetricsBuilder {
         if finished.is_empty() {
             return Err(Cause::NoSamples);
         }
-        let values = finished
-            .iter()
-            .flat_map(|series| &series.blocks)
-            .flat_map(|block| &block.values);
-        tally.not_finite = values.map(|value| u64::from(!value.is_finite())).sum();
+        tally.not_finite = finished.iter().map(Series::not_finite).sum();
         Ok(Metrics {
             series: finished,
             tally,
@@ -373,6 +458,21 @@ impl MetricsBuilder {
 }
 
 impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.not_finite += other.not_finite;
+        for (own, other) in [
+            (&mut self.duplicates, other.duplicates),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.late, other.late),
+        ] {
+            if own.count == 0 {
+                own.first_line = other.first_line;
+            }
+            own.count += other.count;
+        }
+    }
+
     /// A second sample of one series and time: a pure function of the two, so that it does not matter which came
     /// first. A number wins over NaN, the larger over the smaller.
     fn meet(&mut self, kept: &mut f64, other: f64, line: u64) {
@@ -541,6 +641,30 @@ mod tests {
     #[test]
     fn nothing_is_an_error_of_its_own() {
         assert_eq!(MetricsBuilder::new().finish().unwrap_err(), Cause::NoSamples);
+    }
+
+    #[test]
+    fn recordings_are_merged_and_a_series_in_both_is_joined() {
+        let first = build(&[(0, T0, 1.0), (0, T0 + 15_000, 2.0), (1, T0, 5.0)]);
+        let second = build(&[(0, T0 + 15_000, 2.0), (0, T0 + 30_000, 3.0), (2, T0, f64::NAN)]);
+        let merged = Metrics::merged(vec![first, second]).unwrap();
+        let samples: Vec<_> = merged.series()[0].samples().collect();
+        assert_eq!(samples, [(T0, 1.0), (T0 + 15_000, 2.0), (T0 + 30_000, 3.0)]);
+        assert_eq!(merged.series().len(), 3);
+        let tally = merged.tally();
+        assert_eq!(
+            (tally.samples, tally.not_finite, tally.duplicates.count),
+            (5, 1, 1)
+        );
+        assert_eq!(Metrics::merged(Vec::new()).unwrap_err(), Cause::NoSamples);
+    }
+
+    #[test]
+    fn only_a_single_series_is_relabelled() {
+        let signal = Labels::new("gpuscale_signal", [("signal", "queue")]).unwrap();
+        let one = build(&[(0, T0, 1.0)]).relabelled(signal.clone()).unwrap();
+        assert_eq!(one.of("gpuscale_signal").len(), 1);
+        assert!(build(&[(0, T0, 1.0), (1, T0, 1.0)]).relabelled(signal).is_none());
     }
 
     #[test]

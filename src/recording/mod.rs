@@ -12,19 +12,25 @@
 //! Numbers are fixed-point (1e-6 GPU in an `i64`) and times are integer milliseconds, so that a replay gives
 //! the same bytes on every machine.
 
+mod bytes;
 mod csv_long;
+mod csv_table;
 mod csv_wide;
 mod demand;
 mod demand_csv;
 mod error;
 mod format;
 mod labels;
+mod lines;
+mod long_table;
 mod metrics;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod query_json;
 mod read_error;
+pub mod schema;
+mod series_text;
 mod text;
 mod time;
 mod tsdb_dump;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::format::{Format, TimeUnit};
+use super::format::TimeUnit;
 use super::metrics::{MAX_SAMPLES, MAX_SERIES};
 
 /// Why a recording of metrics was refused: "line 3, column 17: cause; remedy".
@@ -100,6 +100,12 @@ pub enum Cause {
         expected: &'static str,
         /// What was there.
         found: String,
+    },
+    /// Something was expected where the line ends.
+    #[error("expected {expected}, but the line ends")]
+    LineEnds {
+        /// What was expected.
+        expected: &'static str,
     },
     /// A label that occurs twice in one series.
     #[error("label `{label}` occurs twice")]
@@ -199,6 +205,68 @@ pub enum Cause {
         /// What its reader said.
         reason: String,
     },
+    /// An answer that holds no series: a scalar, a text, log lines.
+    #[error("the answer is a {found} and not a list of series")]
+    ResultType {
+        /// Its `resultType`.
+        found: String,
+    },
+    /// Text after a JSON document.
+    #[error("there is text after the answer")]
+    AfterAnswer,
+    /// A string longer than any real label or value.
+    #[error("a string is longer than {limit} bytes")]
+    StringTooLong {
+        /// The limit.
+        limit: usize,
+    },
+    /// A number written for people, with a unit or with separators.
+    #[error("value `{found}` is written for people")]
+    FormattedValue {
+        /// The text as read.
+        found: String,
+    },
+    /// The time of a row in a table that is neither a date nor a number.
+    #[error("timestamp `{found}` is no date of ISO 8601 and no number of {unit}")]
+    TimeCell {
+        /// The text as read.
+        found: String,
+        /// The unit that a number would be in.
+        unit: TimeUnit,
+    },
+    /// A date outside the years 2000 to 2100.
+    #[error("date `{found}` is not between the years 2000 and 2100")]
+    ImplausibleDate {
+        /// The text as read.
+        found: String,
+    },
+    /// A column that is not written as a series, and no metric was given.
+    #[error("nothing says which metric `{heading}` is of")]
+    NoMetric {
+        /// The heading of the column.
+        heading: String,
+    },
+    /// A demand CSV where metrics are expected.
+    #[error("this is a demand recording: its unit is `gpus`")]
+    DemandRecording,
+    /// A file that has to be held as a whole and is too large for it.
+    #[error("the file is larger than {limit} bytes")]
+    FileTooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// More labels in one series than any real one has.
+    #[error("a series has more than {limit} labels")]
+    TooManyLabels {
+        /// The limit.
+        limit: usize,
+    },
+    /// Names and labels of all series together take more than their share of memory.
+    #[error("the labels of all series take more than {limit} bytes")]
+    LabelsTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// A recording that a newer gpuscale wrote.
     #[error("the recording has schema version `{found}`")]
     Version {
@@ -224,7 +292,7 @@ impl Cause {
             Self::WebPage { .. } => "fetch it from the Prometheus API itself, with its credentials",
             Self::NotText => "save it as UTF-8, or name its format with `--recording-format`",
             Self::LineTooLong { .. } => "is it one of the known formats? name it with `--recording-format`",
-            Self::Syntax { .. } | Self::Json { .. } | Self::FieldCount { .. } => {
+            Self::Syntax { .. } | Self::LineEnds { .. } | Self::Json { .. } | Self::FieldCount { .. } => {
                 "correct the line, or fetch the recording again if it was cut short"
             }
             Self::DuplicateLabel { .. } => "keep one of them",
@@ -245,6 +313,21 @@ impl Cause {
             Self::Histogram { .. } => "query a gauge, or a quantile of the histogram",
             Self::Header { .. } => "see the table of formats in `simulations/README.md`",
             Self::Parquet { .. } => "write it again, uncompressed or with Snappy or Zstandard",
+            Self::ResultType { .. } => "query a metric, over a range of time",
+            Self::AfterAnswer => "keep one answer per file",
+            Self::StringTooLong { .. } => "is it one of the known formats? name it with `--recording-format`",
+            Self::FormattedValue { .. } => "export the raw values, in Grafana without `Formatted data`",
+            Self::TimeCell { .. } => "write it as `2026-01-31T12:00:00Z`, or as unix time",
+            Self::ImplausibleDate { .. } => "correct the date",
+            Self::NoMetric { .. } => {
+                "give it with `--metric` (and with `--column-label` what the headings are), or write it as \
+                 `metric{label=\"value\"}`"
+            }
+            Self::DemandRecording => "give it as the `recording` of a scenario; it holds no metrics",
+            Self::FileTooLarge { .. } => "split it by time, or use a format that is read line by line",
+            Self::TooManyLabels { .. } | Self::LabelsTooLarge { .. } => {
+                "drop the labels that no policy reads, such as those of pods"
+            }
             Self::Version { .. } => "read it with a newer gpuscale",
             Self::TooManySeries => "keep the metrics that a policy reads",
             Self::TooManySamples => "split it by time, or keep the metrics that a policy reads",

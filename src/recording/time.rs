@@ -20,7 +20,7 @@ pub fn plausible(at_ms: i64) -> bool {
 /// # Errors
 ///
 /// [`Cause::Timestamp`] if it is no number, [`Cause::ImplausibleYear`] if it cannot be a time of a recording.
-pub fn parse(text: &[u8], unit: TimeUnit) -> Result<i64, Cause> {
+pub(super) fn parse(text: &[u8], unit: TimeUnit) -> Result<i64, Cause> {
     let at_ms = match unit {
         TimeUnit::Milliseconds => whole(text),
         TimeUnit::Seconds => seconds(text),

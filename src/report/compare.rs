@@ -163,6 +163,7 @@ pub(super) mod tests {
                 faults: 0,
                 seed: 0,
                 seeds: 1,
+                derived_from: None,
             },
             rows: rows
                 .iter()

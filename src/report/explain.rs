@@ -59,7 +59,7 @@ fn nodes(count: impl Into<i64>) -> String {
     }
 }
 
-fn reason_says(reason: Reason) -> String {
+pub(super) fn reason_says(reason: Reason) -> String {
     match reason {
         Reason::WithinTarget => "demand is within the target".to_owned(),
         Reason::DemandAboveTarget => "demand is above the target".to_owned(),
@@ -72,7 +72,7 @@ fn reason_says(reason: Reason) -> String {
     }
 }
 
-fn signal_says(signal: &Signal, evidence: &SignalEvidence) -> String {
+pub(super) fn signal_says(signal: &Signal, evidence: &SignalEvidence) -> String {
     let name = &signal.name;
     if evidence.quality != Quality::Good {
         return format!(
@@ -160,7 +160,7 @@ fn waited(ms: Millis) -> String {
     }
 }
 
-fn step_says(step: &Step, config: &Config) -> String {
+pub(super) fn step_says(step: &Step, config: &Config) -> String {
     let did = match step.effect {
         Effect::Passed => format!("leaves {}", nodes(step.after)),
         Effect::Shaped => format!("{} → {}", step.before, nodes(step.after)),

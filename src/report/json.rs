@@ -74,6 +74,48 @@ pub struct Summary {
     pub seed: u64,
     /// Seeds run, from `seed` upwards.
     pub seeds: u64,
+    /// What the demand was derived from, where the recording has utilization and not demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_from: Option<DerivedFrom>,
+}
+
+/// Where a demand comes from that nobody recorded, and what is not known about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DerivedFrom {
+    /// Devices whose utilization it is.
+    pub devices: usize,
+    /// `recorded` or `assumed`: where the number of devices that should report comes from.
+    pub coverage: String,
+    /// Time in which a device was pinned, so that the demand is a lower bound, percent.
+    pub censored_percent: f64,
+    /// Time in which a device that should report did not, percent.
+    pub unknown_percent: f64,
+    /// Share of all device-time in which the device did not report, percent.
+    pub unknown_device_percent: f64,
+}
+
+impl DerivedFrom {
+    /// What has to be known of the demand, in sentences.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![format!(
+            "demand is derived from the utilization of {} devices ({} coverage)",
+            self.devices, self.coverage
+        )];
+        if self.censored_percent > 0.0 {
+            notes.push(format!(
+                "for {} % of the time a device was at its limit: demand is a lower bound there, and so are misses",
+                self.censored_percent
+            ));
+        }
+        if self.unknown_percent > 0.0 {
+            notes.push(format!(
+                "for {} % of the time a device was silent ({} % of all device-time); it counts as busy as the others",
+                self.unknown_percent, self.unknown_device_percent
+            ));
+        }
+        notes
+    }
 }
 
 /// One row of a scorecard; its figures stand beside these keys.
@@ -194,6 +236,7 @@ impl Summary {
             faults: pool.faults.len(),
             seed,
             seeds,
+            derived_from: None,
         }
     }
 

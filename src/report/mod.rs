@@ -4,8 +4,10 @@
 //! - [`json`]: the result document, which is also what a later run compares itself with.
 //! - [`quality`]: one policy over a suite of traces, as geometric means.
 //! - [`sweep`]: many runs as medians and percentiles.
+//! - [`advice`]: what a policy said to a history.
 //! - [`compare`]: the difference between two result documents.
 //! - [`gate`]: expressions such as `miss_percent > 0.5` that fail a build.
+//! - [`html`]: a run as one page: charts over time, decisions with their reasons, scorecard.
 //! - [`sentence`]: what a scorecard says, in words.
 //! - `table`: the scorecard for a terminal (feature `cli`).
 //! - [`trace`]: every decision as one JSON line.
@@ -14,10 +16,12 @@
 //! Pure: values in, text out. Nothing here computes a figure or a decision again, writes to a terminal, or knows
 //! where its text goes.
 
+pub mod advice;
 pub mod compare;
 pub mod explain;
 pub mod figures;
 pub mod gate;
+pub mod html;
 pub mod json;
 pub mod quality;
 pub mod sentence;

@@ -8,6 +8,8 @@
 //!   comes to.
 //! - [`closed_loop`], [`pods`]: the policy engine in the fluid world and in a world of pods that do not move,
 //!   with [`boot`] delays and [`fault`]s.
+//! - [`history`]: a recording of metrics as a policy would have met it.
+//! - [`open_loop`]: what a policy would have said to it.
 //! - [`scorecard`]: one row per autoscaler, all computed by the same code.
 //!
 //! Pure: no files, no clock, no randomness of its own, no logging.
@@ -16,7 +18,9 @@ pub mod boot;
 pub mod closed_loop;
 pub mod fault;
 pub mod fluid;
+pub mod history;
 pub mod hpa;
+pub mod open_loop;
 pub mod optimum;
 pub mod peers;
 pub mod pods;

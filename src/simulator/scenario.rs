@@ -20,6 +20,7 @@ use super::boot::BootDelay;
 use super::closed_loop::Unserved;
 use super::fault::Fault;
 use crate::policy::config::{Micro, Millis, ONE};
+use crate::recording::{Format, ReadOptions};
 
 /// The boot delay where none is stated: what A100 nodes were measured to take on AKS (5 to 12 minutes).
 pub const DEFAULT_BOOT_MS: Millis = 8 * 60_000;
@@ -95,6 +96,17 @@ impl fmt::Display for World {
     }
 }
 
+/// Whether what the policy decides has an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loop {
+    /// It has: the policy drives a simulated pool.
+    #[default]
+    Closed,
+    /// It has none: the policy is shown what happened.
+    Open,
+}
+
 /// Where the policy stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PolicySource {
@@ -111,9 +123,13 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in a sentence or two.
     pub description: String,
-    /// Path of the recording, relative to the scenario.
-    pub recording: String,
-    /// Series of the recording; `None` for the only one.
+    /// Paths of the recordings, relative to the scenario: one of demand, or one or more of metrics.
+    pub recordings: Vec<String>,
+    /// What the recordings do not say of themselves.
+    pub reading: Reading,
+    /// Whether the policy drives a pool or is shown what happened.
+    pub r#loop: Loop,
+    /// Series of a recording of demand; `None` for the only one.
     pub series: Option<String>,
     /// Factor on the demand.
     pub scale: f64,
@@ -121,6 +137,19 @@ pub struct Scenario {
     pub policy: Option<PolicySource>,
     /// The pool and its surroundings.
     pub pool: Pool,
+}
+
+/// How recordings of metrics are to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Their format; `None` to tell it from the content.
+    pub format: Option<Format>,
+    /// What their format does not say.
+    pub options: ReadOptions,
+    /// Recordings of PromQL signals: the signal's name, and the path of a recording with one series.
+    pub signals: Vec<(String, String)>,
+    /// Nodes of the pool, where the recording does not have them; open loop only.
+    pub nodes: Option<u32>,
 }
 
 /// The simulated pool and its surroundings.

@@ -12,6 +12,7 @@ use super::peers::{self, Autoscaler, Static};
 use super::pods;
 use super::scenario::{Pool, ScenarioError, World};
 use super::scorecard::{self, Baseline, Kind, Row};
+use crate::api::Query;
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis, ONE, SignalSource, Workload};
 use crate::recording::Demand;
@@ -29,6 +30,8 @@ pub struct Judged {
     pub name: String,
     /// The compiled policy.
     pub config: Config,
+    /// What its signals are read from, in their order.
+    pub queries: Vec<Query>,
 }
 
 /// One demand on one pool, with all that its scorecard needs.

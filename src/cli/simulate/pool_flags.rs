@@ -52,6 +52,11 @@ enum WorldFlag {
 }
 
 impl PoolFlags {
+    /// Whether the GPUs of a node were given.
+    pub(super) fn states_gpus(&self) -> bool {
+        self.gpus_per_node.is_some()
+    }
+
     /// The pool with the flags in place of what it said.
     pub(super) fn applied_to(&self, mut pool: Pool) -> Result<Pool, Error> {
         if let Some(gpus) = self.gpus_per_node {

@@ -2,6 +2,7 @@
 
 use crate::policy::config::{Config, Millis};
 use crate::policy::evaluation::Evaluation;
+use crate::policy::memory::Intent;
 use crate::policy::observation::{Now, Observation};
 use crate::policy::sample::Sample;
 use crate::policy::windows::{Delta, Device};
@@ -78,12 +79,28 @@ impl<'a> Driver<'a> {
         evaluate(self.config, &self.windows, observation, &mut self.memory, now)
     }
 
+    /// Takes a change of the count that the policy did not make for its own: cooldowns and rate limits begin, and
+    /// nobody is suspected of fighting over the pool.
+    pub(in crate::simulator) fn adopt(&mut self, now_ms: Millis, from: u32, to: u32) {
+        self.memory.intent = Some(Intent {
+            from,
+            to,
+            at_ms: now_ms,
+            saturated: false,
+        });
+    }
+
     /// Adds a decision to the checksum. Apart from [`Driver::decide`], so that the evaluation, which is
     /// large, is made where it stays.
     #[inline]
     pub(in crate::simulator) fn note(&mut self, evaluation: &Evaluation) {
         self.checksum.add(evaluation);
         self.ticks += 1;
+    }
+
+    /// The fingerprint of all decisions so far, and how many there were.
+    pub(in crate::simulator) fn fingerprint(&self) -> (u64, u64) {
+        (self.checksum.0, self.ticks)
     }
 
     /// The end of a run.

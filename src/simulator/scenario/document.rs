@@ -1,17 +1,20 @@
 //! `scenario.yaml` as it is written, and its way into a checked [`Scenario`].
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    BootDelay, DEFAULT_BOOT_MS, Fault, PolicySource, Pool, Scenario, ScenarioError, Unserved, World, field,
-    gpus_per_node, node_price, scale,
+    BootDelay, DEFAULT_BOOT_MS, Fault, Loop, PolicySource, Pool, Reading, Scenario, ScenarioError, Unserved,
+    World, field, gpus_per_node, node_price, scale,
 };
 use crate::api::duration::HumanDuration;
 use crate::policy::observation::Failure;
+use crate::recording::ReadOptions;
 use crate::simulator::fault::FaultKind;
 
 /// The document as written.
@@ -21,7 +24,21 @@ pub(super) struct Document {
     name: String,
     #[serde(default)]
     description: String,
-    recording: String,
+    recording: WrittenRecordings,
+    #[serde(default)]
+    recording_format: Option<String>,
+    #[serde(default)]
+    timestamps: Option<String>,
+    #[serde(default)]
+    metric: Option<String>,
+    #[serde(default)]
+    column_label: Option<String>,
+    #[serde(default)]
+    signals: BTreeMap<String, String>,
+    #[serde(default)]
+    nodes: Option<u32>,
+    #[serde(default)]
+    r#loop: Loop,
     #[serde(default)]
     series: Option<String>,
     #[serde(default)]
@@ -59,6 +76,21 @@ impl Document {
         if self.name.trim().is_empty() {
             return Err(field("name", "is empty; reports call the scenario by it"));
         }
+        if self.nodes.is_some() && self.r#loop == Loop::Closed {
+            let problem = "declares the nodes of a history, and in the closed loop the policy decides them; write \
+                           `initialNodes`, or use `loop: open`";
+            return Err(field("nodes", problem));
+        }
+        let reading = Reading {
+            format: word("recordingFormat", self.recording_format.as_deref())?,
+            options: ReadOptions {
+                timestamps: word("timestamps", self.timestamps.as_deref())?,
+                metric: self.metric,
+                column_label: self.column_label,
+            },
+            signals: self.signals.into_iter().collect(),
+            nodes: self.nodes,
+        };
         let pool = Pool {
             world: self.world,
             gpus_per_node: gpus_per_node(self.gpus_per_node, self.vm_size.as_deref())?,
@@ -82,12 +114,57 @@ impl Document {
         Ok(Scenario {
             name: self.name,
             description: self.description,
-            recording: self.recording,
+            recordings: self.recording.0,
+            reading,
+            r#loop: self.r#loop,
             series: self.series,
             scale: scale(self.scale.unwrap_or(1.0))?,
             policy: self.policy,
             pool,
         })
+    }
+}
+
+/// One of the words that a type knows.
+fn word<T: FromStr<Err = String>>(
+    name: &'static str,
+    written: Option<&str>,
+) -> Result<Option<T>, ScenarioError> {
+    let parsed = written.map(str::parse).transpose();
+    parsed.map_err(|problem| field(name, problem))
+}
+
+/// One path, or several.
+struct WrittenRecordings(Vec<String>);
+
+impl<'de> Deserialize<'de> for WrittenRecordings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Paths;
+
+        impl<'de> Visitor<'de> for Paths {
+            type Value = WrittenRecordings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of a recording, or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<WrittenRecordings, E> {
+                Ok(WrittenRecordings(vec![path.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<WrittenRecordings, A::Error> {
+                let mut paths = Vec::new();
+                while let Some(path) = list.next_element()? {
+                    paths.push(path);
+                }
+                if paths.is_empty() {
+                    return Err(de::Error::custom("the list of recordings is empty"));
+                }
+                Ok(WrittenRecordings(paths))
+            }
+        }
+
+        deserializer.deserialize_any(Paths)
     }
 }
 

@@ -1,0 +1,345 @@
+use super::*;
+use crate::api::{self, Query};
+use crate::devices::LabelMapping;
+use crate::recording::{Labels, Metrics, MetricsBuilder, schema};
+use crate::simulator::closed_loop::Unwatched;
+use crate::simulator::history::HistoryError;
+
+/// 2023-11-14T22:13:20Z rounded up to a whole minute.
+const T0: i64 = 1_700_000_040_000;
+const MINUTE: i64 = 60_000;
+
+/// A recording under construction: samples every 30 seconds.
+#[derive(Default)]
+struct Tape {
+    builder: MetricsBuilder,
+}
+
+impl Tape {
+    /// Writes a value every 30 seconds from one minute up to another, the end exclusive.
+    fn hold(
+        mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        minutes: std::ops::Range<i64>,
+        value: f64,
+    ) -> Self {
+        let labels = Labels::new(name, labels.iter().copied()).unwrap();
+        let id = self.builder.series(labels).unwrap();
+        for half in minutes.start * 2..minutes.end * 2 {
+            self.builder.push(id, T0 + half * 30_000, value, 1).unwrap();
+        }
+        self
+    }
+
+    /// Utilization in percent of both GPUs of a node.
+    fn node(self, node: &str, minutes: std::ops::Range<i64>, percent: f64) -> Self {
+        let uuids = [format!("{node}-0"), format!("{node}-1")];
+        let [first, second] = uuids
+            .each_ref()
+            .map(|uuid| [("UUID", uuid.as_str()), ("Hostname", node)]);
+        self.hold("DCGM_FI_DEV_GPU_UTIL", &first, minutes.clone(), percent)
+            .hold("DCGM_FI_DEV_GPU_UTIL", &second, minutes, percent)
+    }
+
+    /// The inventory says that a node with two GPUs is there.
+    fn listed(self, node: &str, minutes: std::ops::Range<i64>) -> Self {
+        self.hold(schema::NODE_GPUS, &[("node", node)], minutes, 2.0)
+    }
+
+    fn end(self) -> Metrics {
+        self.builder.finish().unwrap()
+    }
+}
+
+fn policy(rest: &str) -> (Config, Vec<Query>) {
+    let yaml = format!(
+        "apiVersion: gpuscale.dev/v1alpha1\nkind: GpuScalePolicy\nmetadata: {{ name: p }}\nspec:\n  \
+         targetRef: {{ kind: AksNodePool, name: p }}\n  maxNodes: 8\n{rest}"
+    );
+    let policy = api::validate(&yaml).unwrap_or_else(|error| panic!("{error}"));
+    (api::compile(&policy).unwrap(), api::queries(&policy))
+}
+
+fn serving() -> (Config, Vec<Query>) {
+    policy(
+        "  signals: [ { name: gpu, dcgm: { metric: GpuUtilization }, targetPercentage: 75 } ]\n  \
+         behavior: { scaleDown: { stabilization: 5m, cooldown: 1m } }\n",
+    )
+}
+
+const DECLARED: Declared = Declared {
+    nodes: None,
+    gpus_per_node: 2,
+    node_price: None,
+    interval_ms: 15_000,
+};
+
+fn said(metrics: &Metrics, (config, queries): &(Config, Vec<Query>)) -> (Advice, Vec<Evaluation>) {
+    let history = History::new(metrics, config, queries, &LabelMapping::default()).unwrap();
+    let mut seen = Vec::new();
+    let mut watch = |tick: &Tick<'_>| seen.push(*tick.evaluation);
+    let advice = open_loop(history, config, &DECLARED, &mut watch);
+    (advice, seen)
+}
+
+fn quality_at(seen: &[Evaluation], minute: i64) -> Quality {
+    let at = |evaluation: &&Evaluation| evaluation.at.wall_ms == T0 + minute * MINUTE;
+    seen.iter().find(at).unwrap().signals()[0].quality
+}
+
+#[test]
+fn an_idle_pool_would_shrink_and_a_full_one_grow() {
+    let idle = Tape::default().node("a", 0..60, 3.0).node("b", 0..60, 3.0).end();
+    let (advice, seen) = said(&idle, &serving());
+    assert_eq!(advice.node_count, NodeCount::Assumed);
+    assert_eq!(seen.last().unwrap().decision.from, 2);
+    assert_eq!(seen.last().unwrap().decision.to, 1);
+    assert_eq!((advice.directions.0, advice.turns), (0, 1), "{advice:?}");
+
+    let full = Tape::default()
+        .node("a", 0..60, 100.0)
+        .node("b", 0..60, 100.0)
+        .end();
+    let (advice, seen) = said(&full, &serving());
+    assert!(seen.last().unwrap().decision.to > 2);
+    assert!(advice.pinned > advice.ticks * 9 / 10, "{advice:?}");
+    assert_eq!(advice.directions.1, 0);
+}
+
+#[test]
+fn a_silent_exporter_of_a_listed_node_stops_shrinking() {
+    let listed = Tape::default()
+        .node("a", 0..120, 3.0)
+        .node("b", 0..30, 3.0)
+        .listed("a", 0..120)
+        .listed("b", 0..120)
+        .end();
+    let (advice, seen) = said(&listed, &serving());
+    assert_eq!(advice.inventory, Inventory::Recorded);
+    assert_eq!(quality_at(&seen, 25), Quality::Good);
+    assert_eq!(quality_at(&seen, 60), Quality::LowCoverage);
+    let late = seen.iter().filter(|one| one.at.wall_ms >= T0 + 35 * MINUTE);
+    assert!(late.clone().count() > 0);
+    for one in late {
+        assert!(one.decision.to >= one.decision.from, "{:?}", one.decision);
+    }
+    // Without the inventory nobody can tell the silence from a node that left, and the result says so.
+    let unlisted = Tape::default().node("a", 0..120, 3.0).node("b", 0..30, 3.0).end();
+    assert_eq!(said(&unlisted, &serving()).0.inventory, Inventory::Assumed);
+}
+
+#[test]
+fn gpus_that_never_report_are_unknown_and_not_idle() {
+    let tape = Tape::default()
+        .node("a", 0..60, 3.0)
+        .listed("a", 0..60)
+        .listed("b", 0..60)
+        .end();
+    let (advice, seen) = said(&tape, &serving());
+    assert_eq!(quality_at(&seen, 30), Quality::LowCoverage);
+    assert_eq!(advice.directions.1, 0);
+}
+
+#[test]
+fn sizes_of_the_history_are_no_fight_over_the_pool() {
+    let mut tape = Tape::default().node("a", 0..240, 60.0).node("b", 0..240, 60.0);
+    for quarter in 0..16 {
+        let nodes = if quarter % 2 == 0 { 2.0 } else { 3.0 };
+        let minutes = quarter * 15..(quarter + 1) * 15;
+        tape = tape.hold(schema::NODES_REQUESTED, &[("pool", "p")], minutes, nodes);
+    }
+    let (advice, _) = said(&tape.end(), &serving());
+    assert_eq!(advice.node_count, NodeCount::Recorded);
+    assert!(
+        !advice.reasons.contains_key("Conflicting"),
+        "{:?}",
+        advice.reasons
+    );
+}
+
+#[test]
+fn pods_that_own_their_gpus_keep_their_nodes() {
+    let training = policy(
+        "  workload: Exclusive\n  signals:\n  - { name: gpu, dcgm: { metric: GpuUtilization } }\n  - { name: pods, gpuRequests: {} }\n  \
+         behavior: { scaleDown: { stabilization: 5m, cooldown: 1m } }\n",
+    );
+    let gpu = |tape: Tape, node: &str, pod: &str, percent: f64| {
+        let labels = [("UUID", node), ("Hostname", node), ("pod", pod)];
+        let tape = if node == "a" {
+            tape.hold(schema::PODS_WAITING, &[("gpus", "1")], 0..120, 0.0)
+        } else {
+            tape
+        };
+        tape.hold("DCGM_FI_DEV_GPU_UTIL", &labels, 0..120, percent)
+    };
+    let mut declared = DECLARED;
+    declared.gpus_per_node = 1;
+    let last = |metrics: &Metrics| {
+        let (config, queries) = &training;
+        let history = History::new(metrics, config, queries, &LabelMapping::default()).unwrap();
+        let mut last = None;
+        open_loop(history, config, &declared, &mut |tick: &Tick<'_>| {
+            last = Some(*tick.evaluation)
+        });
+        last.unwrap().decision
+    };
+    let half = gpu(gpu(Tape::default(), "a", "train-0", 99.0), "b", "", 0.0).end();
+    let decision = last(&half);
+    assert_eq!((decision.from, decision.to), (2, 1));
+    assert_eq!(decision.victims.as_slice(), [NodeId(1)], "the node without a pod");
+    // Memory may be held between two epochs: idle for hours, and still not free.
+    let waiting = gpu(gpu(Tape::default(), "a", "train-0", 99.0), "b", "train-1", 0.0).end();
+    assert_eq!(last(&waiting).to, 2);
+    // Where no series ever names a pod, nobody knows.
+    let unlabelled = gpu(gpu(Tape::default(), "a", "", 99.0), "b", "", 0.0).end();
+    assert_eq!(last(&unlabelled).to, 2);
+}
+
+#[test]
+fn pods_that_waited_grow_the_pool() {
+    let training = policy("  workload: Exclusive\n  signals: [ { name: pods, gpuRequests: {} } ]\n");
+    let metrics = Tape::default()
+        .hold(schema::NODES_READY, &[], 0..30, 1.0)
+        .hold(schema::PODS_WAITING, &[("gpus", "2")], 0..10, 0.0)
+        .hold(schema::PODS_WAITING, &[("gpus", "2")], 10..30, 3.0)
+        .end();
+    let (_, seen) = said(&metrics, &training);
+    assert_eq!(seen.last().unwrap().decision.wish, 4);
+}
+
+#[test]
+fn a_query_is_replayed_in_the_unit_that_the_policy_states() {
+    let queue = policy(
+        "  minNodes: 1\n  signals:\n  - { name: queue, promql: 'sum(waiting)', unit: count, perNode: 8 }\n",
+    );
+    let metrics = Tape::default()
+        .hold(schema::SIGNAL, &[("signal", "queue")], 0..30, 30.0)
+        .hold(schema::NODES_READY, &[], 0..30, 1.0)
+        .end();
+    let (_, seen) = said(&metrics, &queue);
+    assert_eq!(seen.last().unwrap().decision.wish, 4);
+}
+
+#[test]
+fn a_recording_without_anything_to_read_says_what_it_lacks() {
+    let metrics = Tape::default().hold("up", &[("job", "dcgm")], 0..5, 1.0).end();
+    let (config, queries) = serving();
+    let error = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the recording has nothing that the policy reads; it reads `DCGM_FI_DEV_GPU_UTIL`, and the recording has `up`"
+    );
+    let nameless = Tape::default()
+        .hold("DCGM_FI_DEV_GPU_UTIL", &[("job", "x")], 0..5, 1.0)
+        .end();
+    let error = History::new(&nameless, &config, &queries, &LabelMapping::default()).unwrap_err();
+    assert!(matches!(error, HistoryError::Unidentified { .. }), "{error}");
+    let newer = Tape::default()
+        .hold(schema::INFO, &[("version", "2")], 0..5, 1.0)
+        .node("a", 0..5, 1.0)
+        .end();
+    let error = History::new(&newer, &config, &queries, &LabelMapping::default()).unwrap_err();
+    assert!(error.to_string().contains("schema version `2`"), "{error}");
+}
+
+#[test]
+fn the_same_history_gives_the_same_decisions() {
+    let metrics = Tape::default()
+        .node("a", 0..90, 40.0)
+        .node("b", 10..50, 95.0)
+        .end();
+    let (config, queries) = serving();
+    let run = || {
+        let history = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap();
+        open_loop(history, &config, &DECLARED, &mut Unwatched)
+    };
+    assert_eq!(run(), run());
+}
+
+mod derived {
+    use super::*;
+    use crate::recording::MICRO;
+    use crate::simulator::history::{Derived, Stretch};
+
+    fn derive(metrics: &Metrics) -> Derived {
+        let (config, queries) = serving();
+        let history = History::new(metrics, &config, &queries, &LabelMapping::default()).unwrap();
+        history.demand(&config, 15_000).unwrap()
+    }
+
+    fn at(derived: &Derived, minute: i64) -> i64 {
+        let index = (T0 + minute * MINUTE - derived.demand.start_ms()) / derived.demand.step_ms();
+        derived.demand.values()[usize::try_from(index).unwrap()]
+    }
+
+    #[test]
+    fn demand_is_the_sum_of_what_devices_do() {
+        let derived = derive(
+            &Tape::default()
+                .node("a", 0..60, 50.0)
+                .node("b", 20..60, 25.0)
+                .end(),
+        );
+        assert_eq!((at(&derived, 10), at(&derived, 30)), (MICRO, MICRO * 3 / 2));
+        assert!(derived.censored.is_empty() && derived.unknown.is_empty());
+    }
+
+    #[test]
+    fn a_pinned_device_makes_demand_a_lower_bound() {
+        let tape = Tape::default()
+            .node("a", 0..20, 50.0)
+            .node("a", 20..40, 100.0)
+            .node("a", 40..60, 50.0);
+        let derived = derive(&tape.end());
+        let pinned = Stretch {
+            from_ms: T0 + 20 * MINUTE,
+            to_ms: T0 + 40 * MINUTE,
+        };
+        assert_eq!(derived.censored, [pinned]);
+        assert_eq!(at(&derived, 30), 2 * MICRO);
+    }
+
+    #[test]
+    fn a_silent_device_counts_as_busy_as_the_others_and_never_as_idle() {
+        let tape = Tape::default()
+            .node("a", 0..60, 80.0)
+            .node("b", 0..20, 40.0)
+            .node("b", 40..60, 40.0)
+            .end();
+        let derived = derive(&tape);
+        assert_eq!(at(&derived, 10), MICRO * 24 / 10);
+        assert_eq!(at(&derived, 30), MICRO * 32 / 10, "four GPUs at 80 %");
+        assert_eq!(derived.unknown.len(), 1);
+        let silent = derived.unknown[0];
+        // The last reading holds for 90 seconds.
+        assert_eq!(silent.from_ms, T0 + 20 * MINUTE - 30_000 + 90_000);
+        assert_eq!(silent.to_ms, T0 + 40 * MINUTE);
+    }
+
+    #[test]
+    fn when_nobody_reports_demand_stays_what_it_was() {
+        let tape = Tape::default()
+            .node("a", 0..20, 80.0)
+            .node("a", 40..60, 10.0)
+            .end();
+        assert_eq!(at(&derive(&tape), 30), MICRO * 16 / 10);
+    }
+
+    #[test]
+    fn a_zero_under_power_is_unknown() {
+        let labels = [
+            ("UUID", "b-0"),
+            ("Hostname", "b"),
+            ("modelName", "NVIDIA A100 80GB PCIe"),
+        ];
+        let tape = Tape::default()
+            .node("a", 0..60, 60.0)
+            .hold("DCGM_FI_DEV_GPU_UTIL", &labels, 0..60, 0.0)
+            .hold("DCGM_FI_DEV_POWER_USAGE", &labels, 0..60, 290.0)
+            .end();
+        let derived = derive(&tape);
+        assert_eq!(at(&derived, 30), MICRO * 18 / 10);
+        assert_eq!(derived.unknown_share, MICRO / 3);
+    }
+}
