@@ -11,6 +11,7 @@ use std::io::Read;
 
 use serde_json::Value;
 
+use crate::api::reworded;
 use crate::config::Config;
 use crate::recording::{self, Demand, Format, ReadError, Recording};
 use crate::simulator::scenario::{PolicySource, Reading, Scenario, ScenarioError};
@@ -128,7 +129,11 @@ fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: 
     let mut demand = None;
     for (index, path) in scenario.recordings.iter().enumerate() {
         let item = format!("recording[{index}]");
-        let at = if page.written(&item).is_some() { item.as_str() } else { "recording" };
+        let at = if page.written(&item).is_some() {
+            item.as_str()
+        } else {
+            "recording"
+        };
         let recording = open(page, name, around, path, at, reading);
         if let Some(recording) = recording.filter(|_| scenario.recordings.len() == 1) {
             demand = series(page, &recording, scenario.series.as_deref(), "").cloned();
@@ -180,7 +185,10 @@ fn open(
 /// what to do.
 fn read(bytes: &[u8], reading: &Reading) -> Result<Option<Recording>, (String, Option<String>)> {
     let refused = |error: ReadError| {
-        let remedy = error.cause.remedy().replace("`--recording-format`", "`recordingFormat`");
+        let remedy = error
+            .cause
+            .remedy()
+            .replace("`--recording-format`", "`recordingFormat`");
         (format!("{}{}", error.place, error.cause), Some(remedy))
     };
     let mut head = Vec::new();
@@ -230,7 +238,7 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
             message,
         } => {
             let at = page.token(*line, *column);
-            let (what, help) = culprit::split(message);
+            let (what, help) = culprit::split(&reworded(message));
             let help = help.unwrap_or_else(|| help_of(message, "`simulations/README.md` lists all of them"));
             page.report(&documents::FIELD, at, label_of(message), what)
                 .help(help);
