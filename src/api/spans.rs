@@ -1,7 +1,8 @@
 //! Where each field of a document stands, so that a rule's violation can point at it.
 //!
 //! Rules run on the value and not on the text, so the text is read a second time, keeping nothing but
-//! positions. A place is told in bytes, for whoever draws the text, and as a line, for whoever only prints one.
+//! positions. A place is told in bytes, for whoever draws the text, and as a line, for whoever only prints
+//! one.
 //!
 //! It must not know what a field means, nor whether the document is valid.
 

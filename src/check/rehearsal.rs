@@ -1,14 +1,14 @@
 //! A day in the fluid model: what the policy does when the pool is saturated, steady and idle.
 //!
-//! Most policies that never scale look right on paper. So the policy is run, by the same engine and the same loop as
-//! `simulate`, through a demand that leaves no doubt: calm at the minimum, three times what the maximum can serve,
-//! a steady half, and nothing. Every kind of signal gets its reading: utilization for devices and shares, demand for
-//! `gpus`, waiting work for counts and waiting pods; a count reads one node's load for each node's worth of work
-//! that waits, since what one request costs is not in the policy.
+//! Most policies that never scale look right on paper. So the policy is run, by the same engine and the same
+//! loop as `simulate`, through a demand that leaves no doubt: calm at the minimum, three times what the
+//! maximum can serve, a steady half, and nothing. Every kind of signal gets its reading: utilization for
+//! devices and shares, demand for `gpus`, waiting work for counts and waiting pods; a count reads one node's
+//! load for each node's worth of work that waits, since what one request costs is not in the policy.
 //!
-//! Schedules are left out, a suspended policy is woken, a budget gets a price of nothing, and a maximum far above
-//! the minimum is lowered: none of them changes whether a policy moves at all. It is deterministic and takes
-//! milliseconds.
+//! Schedules are left out, a suspended policy is woken, a budget gets a price of nothing, and a maximum far
+//! above the minimum is lowered: none of them changes whether a policy moves at all. It is deterministic and
+//! takes milliseconds.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Scenarios and suites: their fields, the files that they name, and what the recording says about the rest.
 //!
-//! A scenario can be read without its recording and still be about nothing: a fault after the end, a series that is
-//! not there, a peak that no size serves. So the files are asked for, and what is in them is held against the
-//! document.
+//! A scenario can be read without its recording and still be about nothing: a fault after the end, a series
+//! that is not there, a peak that no size serves. So the files are asked for, and what is in them is held
+//! against the document.
 
 mod pool;
 
@@ -122,8 +122,8 @@ pub(super) fn check_suite(page: &mut Page<'_>, name: &str, around: &dyn Surround
     }
 }
 
-/// The demand of a scenario, where its recording holds one. Recordings of metrics are read to the end, so that what is
-/// wrong with them is known before a long simulation.
+/// The demand of a scenario, where its recording holds one. Recordings of metrics are read to the end, so
+/// that what is wrong with them is known before a long simulation.
 fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: &Scenario) -> Option<Demand> {
     let reading = &scenario.reading;
     let mut demand = None;
@@ -181,8 +181,8 @@ fn open(
     }
 }
 
-/// Reads a recording to its end: `Some` for one of demand, `None` for one of metrics, else what is wrong with it and
-/// what to do.
+/// Reads a recording to its end: `Some` for one of demand, `None` for one of metrics, else what is wrong with
+/// it and what to do.
 fn read(bytes: &[u8], reading: &Reading) -> Result<Option<Recording>, (String, Option<String>)> {
     let refused = |error: ReadError| {
         let remedy = error
@@ -262,7 +262,8 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
     }
 }
 
-/// Path of the field that a refusal is about: an item of `faults` by its number, a field of a trace by its value.
+/// Path of the field that a refusal is about: an item of `faults` by its number, a field of a trace by its
+/// value.
 fn culprit_of(page: &Page<'_>, field: &str, problem: &str) -> String {
     let number = problem
         .strip_prefix("number ")

@@ -1,6 +1,7 @@
 //! The unit that an expression has, where it can be told, against the one that the signal states.
 //!
-//! It can be told for aggregations of one DCGM series, scaled by numbers. For everything else nothing is said.
+//! It can be told for aggregations of one DCGM series, scaled by numbers. For everything else nothing is
+//! said.
 
 use promql_parser::parser::Expr;
 
