@@ -226,8 +226,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "a: 1\nspec:\n  signals:\n    - name: x\n      up: { above: 1.5 }\n    - name: 'y é'\n  n: ~\n  \
-        text: |\n    one\n    two\n";
+    const TEXT: &str = "a: 1\nspec:\n  signals:\n    - name: x\n      up: { above: 1.5 }\n    \
+        - name: 'y é'\n  n: ~\n  text: |\n    one\n    two\n";
 
     #[test]
     fn paths_lead_to_lines() {

@@ -152,8 +152,8 @@ fn windows(page: &mut Page<'_>, signal: &Signal, path: &str, scrape: HumanDurati
             one_sample(page, &format!("{rule}.for"), "judged by one sample", message);
         } else if beyond.is_some_and(|beyond| beyond < scrape.as_millis() * ONE) {
             let message = format!(
-                "with one sample every {scrape}, this quantile of {window} is a single sample, the largest or the \
-                 smallest"
+                "with one sample every {scrape}, this quantile of {window} is a single sample, the largest \
+                 or the smallest"
             );
             one_sample(
                 page,

@@ -87,8 +87,8 @@ fn mismatch(quantity: &Quantity, unit: Unit) -> Option<(String, String)> {
             _ => "has a unit of its own",
         };
         let what = format!("`{name}` {is} and no utilization");
-        let help = "use a utilization, or state `unit: count` with `perNode`; for memory there is `dcgm: { metric: \
-                    MemoryUsed }`";
+        let help = "use a utilization, or state `unit: count` with `perNode`; for memory there is `dcgm: { \
+            metric: MemoryUsed }`";
         return Some((what, help.to_owned()));
     }
     let (wanted, word) = match unit {
