@@ -1,17 +1,17 @@
 //! `gpuscale check`: what is wrong, doubtful or surprising in a document, with the place and what to do.
 //!
-//! A policy that the API server accepts may still never scale: its query names a series that no exporter emits,
-//! its threshold lies where no reading ever comes, its two averages delay each other. These faults look like calm
-//! until the day of the peak. This module says them beforehand, from the text alone: it reads the document
-//! strictly, parses its PromQL, knows what dcgm-exporter emits and with which labels and units, and lets the policy
-//! run for a simulated day.
+//! A policy that the API server accepts may still never scale: its query names a series that no exporter
+//! emits, its threshold lies where no reading ever comes, its two averages delay each other. These faults
+//! look like calm until the day of the peak. This module says them beforehand, from the text alone: it reads
+//! the document strictly, parses its PromQL, knows what dcgm-exporter emits and with which labels and units,
+//! and lets the policy run for a simulated day.
 //!
-//! Reading order: [`codes`] (every code with its explanation; one table), [`Finding`] (one place and what is wrong
-//! with it), [`check`] (text in, findings out), then the groups: `policy`, `metrics`, `promql`, `rehearsal`,
-//! `scenario`, `settings`, and [`guide`] (the table as a document).
+//! Reading order: [`codes`] (every code with its explanation; one table), [`Finding`] (one place and what is
+//! wrong with it), [`check`] (text in, findings out), then the groups: `policy`, `metrics`, `promql`,
+//! `rehearsal`, `scenario`, `settings`, and [`guide`] (the table as a document).
 //!
-//! It is pure: text in, findings out. Files that a document names are asked for through [`Surroundings`], which
-//! the command implements and tests can fake. It knows no terminal and draws nothing.
+//! It is pure: text in, findings out. Files that a document names are asked for through [`Surroundings`],
+//! which the command implements and tests can fake. It knows no terminal and draws nothing.
 
 pub mod codes;
 mod culprit;
@@ -149,11 +149,11 @@ pub enum Kind {
     Settings,
 }
 
-/// Checks every document of a text: the text itself first, then the files that it names and that have findings
-/// of their own.
+/// Checks every document of a text: the text itself first, then the files that it names and that have
+/// findings of their own.
 ///
-/// `name` is how the text is called in reports and what [`Surroundings`] resolves paths against; names of sources
-/// and clusters are held against `config` where there is one.
+/// `name` is how the text is called in reports and what [`Surroundings`] resolves paths against; names of
+/// sources and clusters are held against `config` where there is one.
 #[must_use]
 pub fn check(name: &str, text: &str, around: &dyn Surroundings, config: Option<&Config>) -> Vec<Checked> {
     let mut checked = Checked {

@@ -1,13 +1,14 @@
-//! The administrator's configuration: where metrics come from, which clusters there are, and what nobody may exceed.
+//! The administrator's configuration: where metrics come from, which clusters there are, and what nobody may
+//! exceed.
 //!
-//! Policies are written by teams and name sources and clusters; addresses, tenants and credentials stand here, in a
-//! file that the administrator owns. Whoever could write a URL into a policy would own a request forger inside the
-//! cluster, so the two are apart. Secrets are named by file and never written: the file is mounted, printed and
-//! committed, and a credential in it is a credential published.
+//! Policies are written by teams and name sources and clusters; addresses, tenants and credentials stand
+//! here, in a file that the administrator owns. Whoever could write a URL into a policy would own a request
+//! forger inside the cluster, so the two are apart. Secrets are named by file and never written: the file is
+//! mounted, printed and committed, and a credential in it is a credential published.
 //!
-//! Strict like the other documents: unknown fields are refused, and [`Config::problems`] holds fields against each
-//! other. Text in, values out; it opens no file and speaks to no source. This version reads the document to check
-//! it: the commands that connect to sources and clusters are not part of it.
+//! Strict like the other documents: unknown fields are refused, and [`Config::problems`] holds fields against
+//! each other. Text in, values out; it opens no file and speaks to no source. This version reads the document
+//! to check it: the commands that connect to sources and clusters are not part of it.
 
 mod endpoint;
 mod problems;
@@ -55,7 +56,8 @@ pub struct Config {
     pub freeze: bool,
 }
 
-/// One source of metrics: exactly one of `prometheus`, `azureManagedPrometheus` and `dcgm`, and how to read it.
+/// One source of metrics: exactly one of `prometheus`, `azureManagedPrometheus` and `dcgm`, and how to read
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricsSource {
@@ -77,8 +79,8 @@ pub struct MetricsSource {
     /// The largest answer that is read.
     #[serde(default)]
     pub limits: AnswerLimits,
-    /// Link-local addresses that this source may be at. Default none: the cloud's metadata service, which hands
-    /// out credentials, is there.
+    /// Link-local addresses that this source may be at. Default none: the cloud's metadata service, which
+    /// hands out credentials, is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_addresses: Vec<String>,
 }

@@ -30,6 +30,6 @@ pub use crd::{crd, crd_yaml};
 pub use policy::{GpuScalePolicy, GpuScalePolicySpec};
 pub use queries::{Query, QuerySource, queries};
 pub use status::GpuScalePolicyStatus;
-#[cfg(feature = "cli")]
-pub(crate) use validate::edits;
 pub use validate::{ApiError, Violation, validate, validate_update, validate_value};
+#[cfg(feature = "cli")]
+pub(crate) use validate::{edits, reworded};

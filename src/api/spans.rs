@@ -1,7 +1,8 @@
 //! Where each field of a document stands, so that a rule's violation can point at it.
 //!
 //! Rules run on the value and not on the text, so the text is read a second time, keeping nothing but
-//! positions. A place is told in bytes, for whoever draws the text, and as a line, for whoever only prints one.
+//! positions. A place is told in bytes, for whoever draws the text, and as a line, for whoever only prints
+//! one.
 //!
 //! It must not know what a field means, nor whether the document is valid.
 
@@ -225,8 +226,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "a: 1\nspec:\n  signals:\n    - name: x\n      up: { above: 1.5 }\n    - name: 'y é'\n  n: ~\n  \
-        text: |\n    one\n    two\n";
+    const TEXT: &str = "a: 1\nspec:\n  signals:\n    - name: x\n      up: { above: 1.5 }\n    \
+        - name: 'y é'\n  n: ~\n  text: |\n    one\n    two\n";
 
     #[test]
     fn paths_lead_to_lines() {

@@ -324,7 +324,7 @@ fn plain_message(error: &serde_saphyr::Error) -> String {
 }
 
 /// Puts the likely name into the message about an unknown one, before the long list of all names.
-fn reworded(message: &str) -> String {
+pub(crate) fn reworded(message: &str) -> String {
     let nearest = message
         .split_once("expected one of ")
         .and_then(|(before, names)| {

@@ -1,9 +1,9 @@
 //! The one table of findings: what each code means, how grave it is, and what to do.
 //!
-//! Everything that people read about a code comes from here: the severity and the default remedy of a finding,
-//! the section that `gpuscale check --explain` prints, and the whole of `deploy/guide/findings.md`. Codes are
-//! stable: scripts name them, so a code is never given another meaning, and one that is no longer found is not
-//! used again.
+//! Everything that people read about a code comes from here: the severity and the default remedy of a
+//! finding, the section that `gpuscale check --explain` prints, and the whole of `deploy/guide/findings.md`.
+//! Codes are stable: scripts name them, so a code is never given another meaning, and one that is no longer
+//! found is not used again.
 
 pub mod behaviour;
 pub mod documents;

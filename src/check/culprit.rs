@@ -1,9 +1,9 @@
 //! From a rule that does not hold to the words that break it.
 //!
-//! A rule belongs to the object that holds all of its fields, often the whole `spec`, and its message names those
-//! fields. So the message is read: the first field that it names and that is written is the culprit, and the second
-//! one is shown beside it. A few rules speak of items of a list; those are found by looking at the values, in
-//! [`item`].
+//! A rule belongs to the object that holds all of its fields, often the whole `spec`, and its message names
+//! those fields. So the message is read: the first field that it names and that is written is the culprit,
+//! and the second one is shown beside it. A few rules speak of items of a list; those are found by looking at
+//! the values, in [`item`].
 
 use serde_json::Value;
 

@@ -11,10 +11,10 @@ pub const PATH: &str = "deploy/guide/findings.md";
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Findings of `gpuscale check`\n\n\
-         Generated from the table in `src/check/codes/` by `gpuscale check --codes`; do not edit.\n\n\
-         An **error** cannot be used. A **warning** works and most likely does not do what its writer wants. A \
-         **note** is worth knowing, and often meant so. `gpuscale check --explain GS301` prints one section.\n",
+        "# Findings of `gpuscale check`\n\nGenerated from the table in `src/check/codes/` by `gpuscale check \
+         --codes`; do not edit.\n\nAn **error** cannot be used. A **warning** works and most likely does not \
+         do what its writer wants. A **note** is worth knowing, and often meant so. `gpuscale check \
+         --explain GS301` prints one section.\n",
     );
     for group in &codes::GROUPS {
         let _ = write!(text, "\n## {}\n", group.title);

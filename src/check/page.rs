@@ -9,8 +9,8 @@ use crate::api::spans::{Place, Spans};
 use super::codes::{self, Entry};
 use super::{Finding, Kind, Label};
 
-/// The parts of a text that hold a document: YAML separates them by lines that begin with `---`. Parts with nothing
-/// but space, comments and directives are left out.
+/// The parts of a text that hold a document: YAML separates them by lines that begin with `---`. Parts with
+/// nothing but space, comments and directives are left out.
 pub fn documents(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut starts = vec![0];
     let mut at = 0;

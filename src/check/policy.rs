@@ -16,7 +16,8 @@ pub(super) fn check(page: &mut Page<'_>, settings: Option<&Settings>) {
     read(page, settings);
 }
 
-/// Checks a policy document and gives it back where it can be run, for those who know more of its surroundings.
+/// Checks a policy document and gives it back where it can be run, for those who know more of its
+/// surroundings.
 pub(super) fn read(page: &mut Page<'_>, settings: Option<&Settings>) -> Option<(GpuScalePolicy, Config)> {
     let validated = if page.is_part() {
         api::validate_value(page.value.clone())
@@ -99,7 +100,8 @@ pub(super) fn label_of(message: &str) -> &'static str {
     }
 }
 
-/// What to do about a reader's complaint that does not say it itself; `lists` says where all fields are listed.
+/// What to do about a reader's complaint that does not say it itself; `lists` says where all fields are
+/// listed.
 pub(super) fn help_of(message: &str, lists: &str) -> String {
     if message.starts_with("missing field") {
         "add the field".to_owned()

@@ -1,8 +1,8 @@
 //! Expressions: whether they can be read, what they yield, and what they quietly do to missing data.
 //!
 //! The parser gives a tree without positions, so places are found again among the expression's own words
-//! ([`tokens`]), and those in the document where the expression stands there as it is read: in one line, or in a
-//! block of its own indentation. Otherwise the whole value is pointed at.
+//! ([`tokens`]), and those in the document where the expression stands there as it is read: in one line, or
+//! in a block of its own indentation. Otherwise the whole value is pointed at.
 
 mod tokens;
 mod units;
@@ -88,8 +88,8 @@ impl<'q> Query<'q> {
     }
 }
 
-/// Where each line of `text` begins in `raw`: the same words, after more indentation. `None` where a line was folded
-/// or escaped.
+/// Where each line of `text` begins in `raw`: the same words, after more indentation. `None` where a line was
+/// folded or escaped.
 fn lines(raw: &str, text: &str) -> Option<Vec<usize>> {
     let mut starts = Vec::new();
     let mut written = raw.split_inclusive('\n').scan(0, |at, line| {

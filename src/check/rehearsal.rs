@@ -1,14 +1,14 @@
 //! A day in the fluid model: what the policy does when the pool is saturated, steady and idle.
 //!
-//! Most policies that never scale look right on paper. So the policy is run, by the same engine and the same loop as
-//! `simulate`, through a demand that leaves no doubt: calm at the minimum, three times what the maximum can serve,
-//! a steady half, and nothing. Every kind of signal gets its reading: utilization for devices and shares, demand for
-//! `gpus`, waiting work for counts and waiting pods; a count reads one node's load for each node's worth of work
-//! that waits, since what one request costs is not in the policy.
+//! Most policies that never scale look right on paper. So the policy is run, by the same engine and the same
+//! loop as `simulate`, through a demand that leaves no doubt: calm at the minimum, three times what the
+//! maximum can serve, a steady half, and nothing. Every kind of signal gets its reading: utilization for
+//! devices and shares, demand for `gpus`, waiting work for counts and waiting pods; a count reads one node's
+//! load for each node's worth of work that waits, since what one request costs is not in the policy.
 //!
-//! Schedules are left out, a suspended policy is woken, a budget gets a price of nothing, and a maximum far above
-//! the minimum is lowered: none of them changes whether a policy moves at all. It is deterministic and takes
-//! milliseconds.
+//! Schedules are left out, a suspended policy is woken, a budget gets a price of nothing, and a maximum far
+//! above the minimum is lowered: none of them changes whether a policy moves at all. It is deterministic and
+//! takes milliseconds.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,8 @@ fn unrest(page: &mut Page<'_>, policy: &GpuScalePolicy, plan: &Plan, seen: &Seen
         ""
     };
     let message = format!(
-        "under a demand that did not change for {} the size turned {} times, between {} and {} nodes{assumed}",
+        "under a demand that did not change for {} the size turned {} times, between {} and {} \
+         nodes{assumed}",
         span(plan.steady_ms / 2),
         seen.turns,
         seen.low,
@@ -282,8 +283,8 @@ fn growth(page: &mut Page<'_>, policy: &GpuScalePolicy, plan: &Plan, seen: &Seen
     let (because, rule) = held(&seen.busy);
     if seen.top <= min {
         let message = format!(
-            "simulated for {} with three times the demand that {max} nodes can serve, the size stayed at {min}: \
-             {because}",
+            "simulated for {} with three times the demand that {max} nodes can serve, the size stayed at \
+             {min}: {because}",
             span(plan.busy_ms)
         );
         report(page, &codes::NEVER_GROWS, rule, Direction::Up, message);
@@ -291,8 +292,8 @@ fn growth(page: &mut Page<'_>, policy: &GpuScalePolicy, plan: &Plan, seen: &Seen
     }
     if seen.top < max {
         let message = format!(
-            "simulated for {} with three times the demand that {max} nodes can serve, the size went from {min} to {} \
-             and no further: {because}",
+            "simulated for {} with three times the demand that {max} nodes can serve, the size went from \
+             {min} to {} and no further: {because}",
             span(plan.busy_ms),
             seen.top
         );
@@ -332,8 +333,8 @@ fn shrinking(page: &mut Page<'_>, plan: &Plan, seen: &Seen) {
         report(page, &codes::NEVER_SHRINKS, rule, Direction::Down, message);
     } else {
         let message = format!(
-            "simulated for {idle} without any demand, the size went from {before} to {end} and not to the minimum of \
-             {min}: {because}"
+            "simulated for {idle} without any demand, the size went from {before} to {end} and not to the \
+             minimum of {min}: {because}"
         );
         report(page, &codes::STAYS_HIGH, rule, Direction::Down, message);
     }

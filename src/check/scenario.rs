@@ -1,8 +1,8 @@
 //! Scenarios and suites: their fields, the files that they name, and what the recording says about the rest.
 //!
-//! A scenario can be read without its recording and still be about nothing: a fault after the end, a series that is
-//! not there, a peak that no size serves. So the files are asked for, and what is in them is held against the
-//! document.
+//! A scenario can be read without its recording and still be about nothing: a fault after the end, a series
+//! that is not there, a peak that no size serves. So the files are asked for, and what is in them is held
+//! against the document.
 
 mod pool;
 
@@ -11,8 +11,9 @@ use std::io::Read;
 
 use serde_json::Value;
 
+use crate::api::reworded;
 use crate::config::Config;
-use crate::recording::{self, Demand, Format, Recording, RecordingError};
+use crate::recording::{self, Demand, Format, ReadError, Recording};
 use crate::simulator::scenario::{PolicySource, Reading, Scenario, ScenarioError};
 use crate::simulator::scenario_suite::Suite;
 
@@ -22,7 +23,9 @@ use super::policy::{self, help_of, label_of};
 use super::{Checked, Surroundings, culprit};
 
 /// Bytes that are enough to tell a recording's format.
-const HEAD: u64 = 4096;
+const HEAD: u64 = 1 << 16;
+/// The first bytes of a recording of demand.
+const DEMAND_HEADER: &[u8] = b"timestamp,series,value,unit";
 
 /// Checks a scenario; gives back its policy's file, where it names one.
 pub(super) fn check(
@@ -119,32 +122,27 @@ pub(super) fn check_suite(page: &mut Page<'_>, name: &str, around: &dyn Surround
     }
 }
 
-/// The demand of a scenario, where its recording holds one. Recordings of metrics are read, so that what is wrong with
-/// them is told, and give none.
+/// The demand of a scenario, where its recording holds one. Recordings of metrics are read to the end, so
+/// that what is wrong with them is known before a long simulation.
 fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: &Scenario) -> Option<Demand> {
-    for (signal, path) in &scenario.reading.signals {
-        open(
-            page,
-            name,
-            around,
-            path,
-            &format!("signals.{signal}"),
-            &scenario.reading,
-        );
-    }
-    let several = scenario.recordings.len() > 1;
+    let reading = &scenario.reading;
     let mut demand = None;
     for (index, path) in scenario.recordings.iter().enumerate() {
-        let at = if several {
-            format!("recording[{index}]")
+        let item = format!("recording[{index}]");
+        let at = if page.written(&item).is_some() {
+            item.as_str()
         } else {
-            "recording".to_owned()
+            "recording"
         };
-        demand = open(page, name, around, path, &at, &scenario.reading);
+        let recording = open(page, name, around, path, at, reading);
+        if let Some(recording) = recording.filter(|_| scenario.recordings.len() == 1) {
+            demand = series(page, &recording, scenario.series.as_deref(), "").cloned();
+        }
     }
-    let recording = demand.filter(|_| !several)?;
-    let demand = series(page, &recording, scenario.series.as_deref(), "")?;
-    match demand.scaled(scenario.scale) {
+    for (signal, path) in &reading.signals {
+        open(page, name, around, path, &format!("signals.{signal}"), reading);
+    }
+    match demand?.scaled(scenario.scale) {
         Ok(demand) => Some(demand),
         Err(error) => {
             page.about(&codes::SCENARIO, "scale", "with this factor", error.to_string());
@@ -153,7 +151,7 @@ fn demand(page: &mut Page<'_>, name: &str, around: &dyn Surroundings, scenario: 
     }
 }
 
-/// Opens and reads a recording; what comes back is one of demand.
+/// Opens and reads a recording, and gives back one of demand.
 fn open(
     page: &mut Page<'_>,
     name: &str,
@@ -170,32 +168,45 @@ fn open(
             return None;
         }
     };
-    let error = match (Recording::from_demand_csv(&bytes), format(&bytes, reading)) {
-        (Ok(recording), _) => return Some(recording),
-        (Err(RecordingError::Header { .. } | RecordingError::Unreadable { .. }), Some(format)) => {
-            let read = |mut unpacked| recording::read(format, &mut unpacked, &reading.options);
-            match recording::unpacked(bytes.as_slice()).and_then(read) {
-                Ok(_) => return None,
-                Err(error) => error.to_string(),
+    match read(&bytes, reading) {
+        Ok(recording) => recording,
+        Err((what, help)) => {
+            let message = format!("recording `{path}`: {what}");
+            let finding = page.about(&codes::RECORDING, at, "cannot be read", message);
+            if let Some(help) = help {
+                finding.help(help);
             }
+            None
         }
-        (Err(error), _) => error.to_string(),
-    };
-    let (what, help) = culprit::split(&error);
-    let message = format!("recording `{path}`: {what}");
-    let finding = page.about(&codes::RECORDING, at, "cannot be read", message);
-    if let Some(help) = help {
-        finding.help(help);
     }
-    None
 }
 
-/// The format of a recording of metrics, as stated or as its first bytes show.
-fn format(bytes: &[u8], reading: &Reading) -> Option<Format> {
+/// Reads a recording to its end: `Some` for one of demand, `None` for one of metrics, else what is wrong with
+/// it and what to do.
+fn read(bytes: &[u8], reading: &Reading) -> Result<Option<Recording>, (String, Option<String>)> {
+    let refused = |error: ReadError| {
+        let remedy = error
+            .cause
+            .remedy()
+            .replace("`--recording-format`", "`recordingFormat`");
+        (format!("{}{}", error.place, error.cause), Some(remedy))
+    };
     let mut head = Vec::new();
-    let unpacked = recording::unpacked(bytes).ok()?;
-    unpacked.take(HEAD).read_to_end(&mut head).ok()?;
-    reading.format.or_else(|| Format::detect(&head).ok())
+    let opened = recording::unpacked(bytes).map_err(refused)?;
+    // Bytes that cannot be unpacked are told by the reader of demand, as the simulator does.
+    let torn = opened.take(HEAD).read_to_end(&mut head).is_err() && head.is_empty();
+    if torn || reading.format.is_none() && head.starts_with(DEMAND_HEADER) {
+        return Recording::from_demand_csv(bytes)
+            .map(Some)
+            .map_err(|error| culprit::split(&error.to_string()));
+    }
+    let format = match reading.format {
+        Some(format) => format,
+        None => Format::detect(&head).map_err(refused)?,
+    };
+    let mut input = recording::unpacked(bytes).map_err(refused)?;
+    recording::read(format, &mut input, &reading.options).map_err(refused)?;
+    Ok(None)
 }
 
 /// The series that is meant.
@@ -227,7 +238,7 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
             message,
         } => {
             let at = page.token(*line, *column);
-            let (what, help) = culprit::split(message);
+            let (what, help) = culprit::split(&reworded(message));
             let help = help.unwrap_or_else(|| help_of(message, "`simulations/README.md` lists all of them"));
             page.report(&documents::FIELD, at, label_of(message), what)
                 .help(help);
@@ -251,7 +262,8 @@ fn refused(page: &mut Page<'_>, error: &ScenarioError) {
     }
 }
 
-/// Path of the field that a refusal is about: an item of `faults` by its number, a field of a trace by its value.
+/// Path of the field that a refusal is about: an item of `faults` by its number, a field of a trace by its
+/// value.
 fn culprit_of(page: &Page<'_>, field: &str, problem: &str) -> String {
     let number = problem
         .strip_prefix("number ")

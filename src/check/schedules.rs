@@ -1,7 +1,7 @@
 //! Schedules: windows that are always open, hardly ever, or open for nothing.
 //!
-//! A policy has no start, so its schedules are tried over the year 2026 and a few days; that has every month, every
-//! weekday and both changes of the clock.
+//! A policy has no start, so its schedules are tried over the year 2026 and a few days; that has every month,
+//! every weekday and both changes of the clock.
 
 use crate::policy::Config;
 use crate::policy::config::Millis;

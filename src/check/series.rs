@@ -1,8 +1,8 @@
 //! What dcgm-exporter emits: names, kinds, units and labels, and the names that people take for its own.
 //!
-//! Source: the counters files `etc/default-counters.csv` and `etc/dcp-metrics-included.csv` of NVIDIA/dcgm-exporter
-//! (commented-out fields included, since a counters file of one's own brings them in), its renderer for the labels,
-//! and the field list of DCGM.
+//! Source: the counters files `etc/default-counters.csv` and `etc/dcp-metrics-included.csv` of
+//! NVIDIA/dcgm-exporter (commented-out fields included, since a counters file of one's own brings them in),
+//! its renderer for the labels, and the field list of DCGM.
 
 use crate::api::edits;
 

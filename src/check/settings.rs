@@ -1,5 +1,6 @@
 //! The administrator's configuration, and what stands in it that should not.
 
+use crate::api::reworded;
 use crate::config::{Config, ProblemKind};
 
 use super::codes::{documents, settings as codes};
@@ -13,7 +14,7 @@ pub(super) fn check(page: &mut Page<'_>) {
         Ok(config) => config,
         Err(error) => {
             let at = page.token(error.line, error.column);
-            let (what, help) = culprit::split(&error.message);
+            let (what, help) = culprit::split(&reworded(&error.message));
             let help =
                 help.unwrap_or_else(|| help_of(&error.message, "`src/config.rs` documents all of them"));
             page.report(&documents::FIELD, at, label_of(&error.message), what)

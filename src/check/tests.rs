@@ -119,7 +119,8 @@ proptest! {
     #[test]
     fn places_lie_in_the_text(at in 0..RICH.len(), cut in 0..40_usize, insert in "\\PC{0,6}") {
         let mut text = RICH.to_owned();
-        let border = |from: usize| (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        let is_border = |at: &usize| text.is_char_boundary(*at);
+        let border = |from: usize| (from..=text.len()).find(is_border).unwrap_or(text.len());
         let (start, end) = (border(at), border((at + cut).min(text.len())));
         text.replace_range(start..end, &insert);
         for file in check("t.yaml", &text, &Alone, None) {

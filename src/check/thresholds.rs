@@ -1,7 +1,7 @@
 //! Numbers of a policy that are within their bounds and still ill-chosen: thresholds, windows, delays.
 //!
-//! Only what can be said exactly is said: that a threshold is never read, that a window holds one sample, that a
-//! delay is longer than a boot.
+//! Only what can be said exactly is said: that a threshold is never read, that a window holds one sample,
+//! that a delay is longer than a boot.
 
 use crate::api::GpuScalePolicy;
 use crate::api::behavior::StrategyKind;
@@ -89,8 +89,8 @@ fn shares(page: &mut Page<'_>, signal: &Signal, path: &str) {
     }
 }
 
-/// An up rule that permits what nothing asks for: without a target, demand is held against fully busy nodes, and no
-/// reading exceeds those.
+/// An up rule that permits what nothing asks for: without a target, demand is held against fully busy nodes,
+/// and no reading exceeds those.
 fn no_target(page: &mut Page<'_>, policy: &GpuScalePolicy, signal: &Signal, path: &str) {
     let is_step = matches!(policy.spec.strategy.kind(), Some(StrategyKind::Step(_)));
     let Some(up) = signal
@@ -152,8 +152,8 @@ fn windows(page: &mut Page<'_>, signal: &Signal, path: &str, scrape: HumanDurati
             one_sample(page, &format!("{rule}.for"), "judged by one sample", message);
         } else if beyond.is_some_and(|beyond| beyond < scrape.as_millis() * ONE) {
             let message = format!(
-                "with one sample every {scrape}, this quantile of {window} is a single sample, the largest or the \
-                 smallest"
+                "with one sample every {scrape}, this quantile of {window} is a single sample, the largest \
+                 or the smallest"
             );
             one_sample(
                 page,

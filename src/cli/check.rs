@@ -20,9 +20,9 @@ use crate::error::Error;
 pub(super) const ABOUT: &str = "\
 Validate policies, scenarios, suites and the administrator's configuration, offline.
 
-What a file is, is told from its content. Policies are held against the same rules that the API server has, their \
-PromQL is parsed, their metrics are looked up among what dcgm-exporter emits, and they run for a simulated day. \
-Scenarios are checked with their recording and their policy. Nothing is contacted.";
+What a file is, is told from its content. Policies are held against the same rules that the API server \
+has, their PromQL is parsed, their metrics are looked up among what dcgm-exporter emits, and they run for \
+a simulated day. Scenarios are checked with their recording and their policy. Nothing is contacted.";
 
 pub(super) const EXAMPLES: &str = "\
 Exit codes:

@@ -90,8 +90,8 @@ impl Problems {
         let count = kinds.into_iter().filter(|there| *there).count();
         if count != 1 {
             let message = format!(
-                "a source has exactly one kind, this has {count}; set one of prometheus, azureManagedPrometheus or \
-                 dcgm"
+                "a source has exactly one kind, this has {count}; set one of prometheus, \
+                 azureManagedPrometheus or dcgm"
             );
             self.add(ProblemKind::Setting, path, message);
         }

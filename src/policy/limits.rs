@@ -63,7 +63,7 @@ pub(super) fn shape(
             (Some(open), _) if open.bounds.min != config.min_nodes => (Rule::Schedule, open.index),
             _ => (Rule::MinNodes, i64::from(size)),
         };
-        trace.ask(rule, bounds.min, value, i64::from(bounds.min));
+        trace.ask(rule, bounds.min, value, i64::from(raised.min(bounds.max)));
     }
     if let Pause::At(held) = observation.overrides.pause {
         bounds.min = held.min(bounds.max);

@@ -8,26 +8,27 @@
 //! An answer can say that it is not whole: by `warnings`, by VictoriaMetrics' `isPartial`, by `status: error`. Then it
 //! is refused. A series that is missing because a store did not answer looks exactly like one that did not exist.
 
-use std::cell::Cell;
+mod sample;
+mod watch;
+
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 
 use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::error::Category;
 
+use self::sample::{Pair, Sample, Sink, Values};
+use self::watch::{MAX_STRING, Watch, Watched};
 use super::bytes::open;
 use super::format::{Format, ReadOptions, TimeUnit};
 use super::labels::Labels;
 use super::long_table::Entries;
-use super::metrics::{MAX_SAMPLES, Metrics, MetricsBuilder, SeriesId};
+use super::metrics::{Metrics, MetricsBuilder, SeriesId};
 use super::packed::fault;
 use super::read_error::{Cause, ReadError};
 use super::series_text;
-use super::time::{self, plausible, shown};
-
-/// The longest string: labels are far shorter, and the reader holds one at a time.
-const MAX_STRING: usize = 1 << 20;
+use super::time::shown;
 
 /// Warnings that are kept for the message.
 const WARNINGS_SHOWN: usize = 5;
@@ -42,11 +43,7 @@ pub(super) fn read(input: &mut dyn Read, options: &ReadOptions) -> Result<Metric
         cause: None,
         head: Head::default(),
     };
-    let mut json = Deserializer::from_reader(Watched {
-        input: open(input)?,
-        watch: &watch,
-        string: None,
-    });
+    let mut json = Deserializer::from_reader(Watched::new(open(input)?, &watch));
     let read = json.deserialize_map(Document(&mut answer));
     read.map_err(|error| answer.explain(error))?;
     answer.head.judge().map_err(ReadError::whole)?;
@@ -59,57 +56,6 @@ pub(super) fn read(input: &mut dyn Read, options: &ReadOptions) -> Result<Metric
 
 fn line(error: &serde_json::Error) -> u64 {
     error.line() as u64
-}
-
-/// What is seen of the bytes on their way to the JSON reader.
-#[derive(Default)]
-struct Watch {
-    /// Line ends so far.
-    line_ends: Cell<u64>,
-    /// Whether a string was too long.
-    too_long: Cell<bool>,
-    /// Whether there are no more bytes.
-    ended: Cell<bool>,
-}
-
-/// Passes bytes on and watches them: for the number of the line, which the JSON reader tells only in errors, and for
-/// the length of strings, which it does not bound.
-struct Watched<'a, R> {
-    input: R,
-    watch: &'a Watch,
-    /// Inside a string: its length, and whether the next byte is escaped.
-    string: Option<(usize, Escape)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    No,
-    Next,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        self.watch.ended.set(count == 0);
-        for &byte in &buffer[..count] {
-            self.string = match (self.string, byte) {
-                (None, b'"') => Some((0, Escape::No)),
-                (None, _) | (Some((_, Escape::No)), b'"') => None,
-                (Some((length, Escape::No)), b'\\') => Some((length + 1, Escape::Next)),
-                (Some((length, _)), _) => Some((length + 1, Escape::No)),
-            };
-            if byte == b'\n' {
-                self.watch.line_ends.set(self.watch.line_ends.get() + 1);
-            }
-        }
-        match self.string {
-            Some((length, _)) if length > MAX_STRING => {
-                self.watch.too_long.set(true);
-                Err(io::Error::other("string too long"))
-            }
-            _ => Ok(count),
-        }
-    }
 }
 
 /// What an answer says besides its series.
@@ -157,7 +103,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn line(&self) -> u64 {
-        self.watch.line_ends.get() + 1
+        self.watch.line()
     }
 
     /// Stops the JSON reader, which then tells where it was.
@@ -172,14 +118,14 @@ impl Answer<'_> {
         let (line, column) = (line(&error), error.column());
         let cause = match (self.cause.take(), error.classify()) {
             // Half of a time may be refused before the JSON reader misses the rest.
-            (Some(_), _) if self.watch.ended.get() => Cause::Truncated {
+            (Some(_), _) if self.watch.ended() => Cause::Truncated {
                 what: "JSON document",
             },
             (Some(cause), _) => cause,
             (None, Category::Eof) => Cause::Truncated {
                 what: "JSON document",
             },
-            (None, Category::Io) if self.watch.too_long.get() => Cause::StringTooLong { limit: MAX_STRING },
+            (None, Category::Io) if self.watch.too_long() => Cause::StringTooLong { limit: MAX_STRING },
             (None, Category::Io) => fault(&error.into()),
             (None, Category::Syntax | Category::Data) => {
                 let message = error.to_string();
@@ -417,190 +363,6 @@ impl<'de> Visitor<'de> for OneSeries<'_, '_> {
             pushed.map_err(|cause| answer.refuse(cause))?;
         }
         Ok(())
-    }
-}
-
-/// A sample of a series whose labels have not come yet.
-struct Sample {
-    at_ms: i64,
-    value: f64,
-    line: u64,
-}
-
-/// Where samples go.
-enum Sink<'s> {
-    Series(SeriesId),
-    Waiting(&'s mut Vec<Sample>),
-}
-
-impl Sink<'_> {
-    /// The same place once more.
-    fn again(&mut self) -> Sink<'_> {
-        match self {
-            Self::Series(id) => Sink::Series(*id),
-            Self::Waiting(waiting) => Sink::Waiting(waiting),
-        }
-    }
-
-    fn push(&mut self, answer: &mut Answer<'_>, at_ms: i64, value: f64) -> Result<(), Cause> {
-        let line = answer.line();
-        match self {
-            Self::Series(id) => answer.builder.push(*id, at_ms, value, line),
-            Self::Waiting(waiting) if answer.builder.samples() + waiting.len() as u64 >= MAX_SAMPLES => {
-                Err(Cause::TooManySamples)
-            }
-            Self::Waiting(waiting) => {
-                waiting.push(Sample { at_ms, value, line });
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The samples of a range: a list of pairs.
-struct Values<'s, 'a> {
-    answer: &'s mut Answer<'a>,
-    sink: Sink<'s>,
-}
-
-impl<'de> DeserializeSeed<'de> for Values<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Values<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of samples")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        loop {
-            let pair = Pair {
-                answer: &mut *self.answer,
-                sink: self.sink.again(),
-            };
-            if seq.next_element_seed(pair)?.is_none() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// One sample: `[1700000000.123, "85"]`.
-struct Pair<'s, 'a> {
-    answer: &'s mut Answer<'a>,
-    sink: Sink<'s>,
-}
-
-impl<'de> DeserializeSeed<'de> for Pair<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pair<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a pair of a time and a value in quotes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let answer = self.answer;
-        let expected = "a pair of a time and a value in quotes";
-        let at_ms = seq.next_element_seed(Time(&mut *answer))?;
-        let at_ms = at_ms.ok_or_else(|| de::Error::invalid_length(0, &expected))?;
-        let value = seq.next_element_seed(Value(&mut *answer))?;
-        let value = value.ok_or_else(|| de::Error::invalid_length(1, &expected))?;
-        if seq.next_element::<IgnoredAny>()?.is_some() {
-            return Err(de::Error::invalid_length(3, &expected));
-        }
-        let pushed = self.sink.push(answer, at_ms, value);
-        pushed.map_err(|cause| answer.refuse(cause))
-    }
-}
-
-/// A time in seconds, exact to the millisecond.
-struct Time<'s, 'a>(&'s mut Answer<'a>);
-
-impl<'de> DeserializeSeed<'de> for Time<'_, '_> {
-    type Value = i64;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<i64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Time<'_, '_> {
-    type Value = i64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a time in {}", self.0.unit)
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<i64, E> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "times of recordings are far below 2^53 in either unit"
-        )]
-        self.visit_f64(number as f64)
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<i64, E> {
-        #[expect(clippy::cast_precision_loss, reason = "a negative time is refused")]
-        self.visit_f64(number as f64)
-    }
-
-    /// In this century the neighbours of a number of seconds are 0.24 microseconds away, so that rounding to
-    /// milliseconds gives the digits that were written.
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<i64, E> {
-        let ms = match self.0.unit {
-            TimeUnit::Seconds => number * 1000.0,
-            TimeUnit::Milliseconds => number,
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "what does not fit is implausible either way"
-        )]
-        let at_ms = ms.round() as i64;
-        if plausible(at_ms) {
-            return Ok(at_ms);
-        }
-        let refused = time::parse(number.to_string().as_bytes(), self.0.unit);
-        refused.map_err(|cause| self.0.refuse(cause))
-    }
-}
-
-/// A value in quotes, as the API writes it; `NaN`, `+Inf` and `-Inf` among them.
-struct Value<'s, 'a>(&'s mut Answer<'a>);
-
-impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
-    type Value = f64;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<f64, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Value<'_, '_> {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value in quotes")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<f64, E> {
-        text.parse().map_err(|_| {
-            let found = shown(text.as_bytes());
-            self.0.refuse(Cause::Value { found })
-        })
     }
 }
 

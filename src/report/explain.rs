@@ -329,6 +329,7 @@ mod tests {
         let config = config(GPU);
         let observation = Observation {
             asked: 3,
+            ready: 3,
             gpus_per_node: 8,
             ..Observation::default()
         };

@@ -5,8 +5,8 @@ use super::entries;
 entries! {
     /// A field makes no sense, alone or beside another.
     SCENARIO = "GS501" Error "a field of the scenario makes no sense":
-        "Fields of a scenario are held against each other before anything runs, because a scenario that is half \
-         nonsense gives a scorecard that looks right.",
+        "Fields of a scenario are held against each other before anything runs, because a scenario that is \
+         half nonsense gives a scorecard that looks right.",
         "correct the marked field; `simulations/README.md` documents all of them",
         "bootDelay: { uniform: { min: 12m, max: 5m } }";
     /// A file that the scenario names cannot be opened.
@@ -16,7 +16,8 @@ entries! {
         "recording: recordings/lost.csv.gz";
     /// The recording cannot be read.
     RECORDING = "GS503" Error "the recording cannot be read":
-        "The message has the line. Recordings are read strictly, because a half read one looks like a quiet night.",
+        "The message has the line. Recordings are read strictly, because a half read one looks like a quiet \
+         night.",
         "correct the recording, or write it again",
         "recording: cut-short.csv.gz";
     /// The recording has no such series.
@@ -36,8 +37,8 @@ entries! {
         "faults: [ { at: 1h, for: 2h, staleSeries: {} }, { at: 2h, for: 1h, staleSeries: {} } ]";
     /// A fault between two ticks.
     FAULT_UNFELT = "GS507" Warning "the fault falls between two evaluations":
-        "A fault is felt at the first evaluation at or after its time; one that ends before the next evaluation is \
-         not felt.",
+        "A fault is felt at the first evaluation at or after its time; one that ends before the next \
+         evaluation is not felt.",
         "lengthen it to at least one evaluation interval",
         "faults: [ { at: 1h, for: 5s, staleSeries: {} } ]";
     /// The start is outside the bounds.
@@ -52,26 +53,26 @@ entries! {
         "priceUsdPerHour: 0";
     /// Boots longer than the policy waits.
     BOOT_TOO_LONG = "GS510" Warning "nodes boot for longer than the policy waits":
-        "A node that is not Ready within the policy's `provisionTimeout` counts as missing and is asked for again, \
-         so every growth of this scenario asks twice.",
+        "A node that is not Ready within the policy's `provisionTimeout` counts as missing and is asked for \
+         again, so every growth of this scenario asks twice.",
         "raise `provisionTimeout` of the policy, or correct the boot delay",
         "bootDelay: 25m";
     /// The loop is coarser than the windows.
     COARSE_INTERVAL = "GS511" Warning "the interval is coarser than the policy's windows":
-        "Samples are taken once per interval. A window that is shorter than the interval holds at most one of \
-         them, and the policy is judged on data that it will never see in production.",
+        "Samples are taken once per interval. A window that is shorter than the interval holds at most one \
+         of them, and the policy is judged on data that it will never see in production.",
         "shorten `interval`, or leave it out to use the policy's `evaluationInterval`",
         "interval: 10m";
     /// The peak cannot be served.
     CERTAIN_MISS = "GS512" Warning "the peak exceeds the largest size: a miss is certain":
-        "No policy can serve the peak of this demand within `maxNodes`, so the miss percentage says more about \
-         the bound than about the policy.",
+        "No policy can serve the peak of this demand within `maxNodes`, so the miss percentage says more \
+         about the bound than about the policy.",
         "lower `scale`, or raise `maxNodes`; keep it if the bound itself is what is judged",
         "scale: 10";
     /// The minimum alone exceeds the budget.
     BUDGET_BELOW_MIN = "GS513" Warning "the smallest size costs more than the budget":
-        "The budget forbids growth beyond it and takes nothing away: the pool stays at its minimum, above the \
-         budget.",
+        "The budget forbids growth beyond it and takes nothing away: the pool stays at its minimum, above \
+         the budget.",
         "raise the budget or lower the minimum",
         "priceUsdPerHour: 32.77 # with budget 20 and minNodes 1";
     /// A budget without a price.

@@ -1,6 +1,7 @@
 //! The unit that an expression has, where it can be told, against the one that the signal states.
 //!
-//! It can be told for aggregations of one DCGM series, scaled by numbers. For everything else nothing is said.
+//! It can be told for aggregations of one DCGM series, scaled by numbers. For everything else nothing is
+//! said.
 
 use promql_parser::parser::Expr;
 
@@ -86,8 +87,8 @@ fn mismatch(quantity: &Quantity, unit: Unit) -> Option<(String, String)> {
             _ => "has a unit of its own",
         };
         let what = format!("`{name}` {is} and no utilization");
-        let help = "use a utilization, or state `unit: count` with `perNode`; for memory there is `dcgm: { metric: \
-                    MemoryUsed }`";
+        let help = "use a utilization, or state `unit: count` with `perNode`; for memory there is `dcgm: { \
+            metric: MemoryUsed }`";
         return Some((what, help.to_owned()));
     }
     let (wanted, word) = match unit {

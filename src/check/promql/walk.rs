@@ -11,8 +11,8 @@ use crate::check::series::{self, Shape, Stranger};
 
 use super::Query;
 
-/// From this number on, something that is compared with or divides MiB was meant in bytes: a million MiB is more
-/// memory than any device has.
+/// From this number on, something that is compared with or divides MiB was meant in bytes: a million MiB is
+/// more memory than any device has.
 const BYTES_FROM: f64 = 1e6;
 
 /// Walks the tree of an expression and reports what it finds.
@@ -56,7 +56,8 @@ impl Walk<'_, '_, '_> {
             }
             if let Some(LabelModifier::Include(labels)) = &aggregate.modifier {
                 for label in &labels.labels {
-                    // Grouping by a node label or a pod is what such labels are for; only the impossible is told.
+                    // Grouping by a node label or a pod is what such labels are for; only the impossible is
+                    // told.
                     if series::carries(label) == series::Carried::Never {
                         report_label(self.page, label, self.query.word(label), "grouped by");
                     }

@@ -9,7 +9,7 @@ use crate::policy::Config;
 use crate::policy::config::{Micro, Millis, ONE, SignalSource};
 use crate::recording::{Demand, MICRO};
 use crate::simulator::boot::BootDelay;
-use crate::simulator::scenario::{Pool, Scenario};
+use crate::simulator::scenario::{Loop, Pool, Scenario};
 
 const MINUTE_MS: Millis = 60_000;
 
@@ -31,7 +31,9 @@ pub(super) fn check(
         .unwrap_or(15_000);
     faults(page, interval_ms, demand);
     if let Some(policy) = policy {
-        beside_policy(page, pool, policy);
+        if scenario.r#loop == Loop::Closed {
+            beside_policy(page, pool, policy);
+        }
         money(page, pool, policy);
         if let Some(demand) = demand {
             peak(page, scenario, policy, demand);
