@@ -323,7 +323,12 @@ pub enum Held {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends Chromium; the driver ends after it. Nothing may panic here.
-        let _ = self.agent.delete(&self.session).call();
+        // Ends Chromium, which would outlive a driver that is killed. Nothing may panic here; if the session does not
+        // answer, the driver is asked to end whatever it has started.
+        if self.agent.delete(&self.session).call().is_err()
+            && let Some((driver, _)) = self.session.split_once("/session")
+        {
+            let _ = self.agent.get(&format!("{driver}/shutdown")).call();
+        }
     }
 }
