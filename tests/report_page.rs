@@ -22,7 +22,7 @@ use backends::{Hints, Place, Program, place};
 use browser::{Browser, Held, binaries};
 use gpuscale::api;
 use gpuscale::recording::Demand;
-use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Timeline, page};
+use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Subject, Timeline, page};
 use gpuscale::report::json::Document;
 use gpuscale::simulator::closed_loop::{Tick, Watch};
 use gpuscale::simulator::scenario::Pool;
@@ -634,7 +634,7 @@ fn hostile_history() -> PathBuf {
         kind,
     };
     let html = page(&Input {
-        document: &document,
+        subject: Subject::Scorecard(&document),
         timeline: &timeline,
         stretches: &[
             stretch(60, 90, StretchKind::Censored),

@@ -32,7 +32,7 @@ Exit codes:
 
 Examples:
   gpuscale check policy.yaml
-  gpuscale check simulations/*/ --deny warnings
+  gpuscale check simulations/*/scenario.yaml --deny warnings
   gpuscale check --config gpuscale.yaml policies/*.yaml
   kubectl get gsp -o yaml a100 | gpuscale check -
   gpuscale check --explain GS301";

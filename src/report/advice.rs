@@ -340,3 +340,97 @@ fn rounded(value: f64) -> f64 {
 pub fn percent(share: Micro) -> f64 {
     rounded(share as f64 * 100.0 / ONE as f64)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What two policies said to an hour of a history that says little of itself.
+    pub(in crate::report) fn document() -> AdviceDocument {
+        let shares = |pairs: &[(&str, f64)]| {
+            let pairs = pairs.iter().map(|&(word, share)| (word.to_owned(), share));
+            pairs.collect::<BTreeMap<_, _>>()
+        };
+        let said = Said {
+            name: "mine".to_owned(),
+            checksum: fingerprint(7),
+            ticks: 240,
+            node_hours: 4.0,
+            advised_node_hours: 3.5,
+            grow_percent: 0.0,
+            shrink_percent: 50.0,
+            turns: 1,
+            unknown_percent: 25.0,
+            censored_percent: 10.0,
+            coverage_percent: 90.0,
+            qualities: shares(&[("Good", 75.0), ("LowCoverage", 25.0), ("Stale", 0.0)]),
+            reasons: shares(&[
+                ("DemandBelowTarget", 50.0),
+                ("DataQuality", 25.0),
+                ("WithinTarget", 25.0),
+            ]),
+        };
+        let calm = Said {
+            name: "calm".to_owned(),
+            unknown_percent: 0.0,
+            censored_percent: 0.0,
+            qualities: shares(&[("Good", 100.0)]),
+            ..said.clone()
+        };
+        AdviceDocument {
+            schema_version: SCHEMA_VERSION,
+            history: Replayed {
+                name: "a <week>".to_owned(),
+                recording: "dcgm.om".to_owned(),
+                r#loop: "open".to_owned(),
+                hours: 1.0,
+                interval_seconds: 15.0,
+                gpus_per_node: 4,
+                series: 20,
+                samples: 4800,
+                seen: Seen {
+                    duplicates: 2,
+                    conflicts: 0,
+                    late: 0,
+                    not_finite: 3,
+                },
+                devices: 16,
+                nodes: 4,
+                coverage: "assumed".to_owned(),
+                node_count: "assumed".to_owned(),
+            },
+            policies: vec![said, calm],
+        }
+    }
+
+    #[test]
+    fn what_is_assumed_and_what_was_odd_is_said() {
+        let lines = lines(&document());
+        assert_eq!(
+            lines[0],
+            "a <week>: open loop over dcgm.om, 1.0 h at 15 s; 16 devices in 4 nodes of 4 GPUs"
+        );
+        let text = lines.join("\n");
+        for words in [
+            "coverage is assumed",
+            "the number of nodes is assumed",
+            "of its samples, 2 twice; 3 not finite, each of which ends the one before it",
+            "its data could not be judged for 25 % of the time (LowCoverage 25 %), and nothing shrinks then",
+            "for 10 % of the time a device was at its limit",
+            "what had the last word: DemandBelowTarget 50 %, DataQuality 25 %, WithinTarget 25 %",
+            "its data could be judged at every tick",
+        ] {
+            assert!(text.contains(words), "no `{words}` in:\n{text}");
+        }
+        assert!(
+            !text.contains("Stale"),
+            "a share of nothing is not worth a word:\n{text}"
+        );
+    }
+
+    #[test]
+    fn the_document_is_read_back() {
+        let text = serde_json::to_string(&document()).unwrap();
+        assert_eq!(serde_json::from_str::<AdviceDocument>(&text).unwrap(), document());
+    }
+}

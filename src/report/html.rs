@@ -16,30 +16,26 @@ mod data;
 mod escape;
 mod events;
 mod phrases;
+mod subject;
 mod tables;
 mod thin;
 mod timeline;
 
 use crate::policy::config::Millis;
-use crate::simulator::scenario_run::ZERO_MISS;
-use crate::simulator::scorecard::Kind;
 
-use super::json::{Document, ResultRow, duration};
-use super::sentence;
+use super::json::duration;
+pub use subject::Subject;
 pub use timeline::{Loop, Timeline};
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/report.css");
 const SCRIPT: &str = include_str!("html/report.js");
 
-/// Rows whose final cost is drawn beside the policy's: what could have been, and what people use instead.
-const REFERENCES: [&str; 3] = [ZERO_MISS, "HPA 70", "static peak"];
-
 /// What a page is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// The result; the policy whose run is drawn is its first policy.
-    pub document: &'a Document,
+    /// What was run, and what came of it.
+    pub subject: Subject<'a>,
     /// The run over time.
     pub timeline: &'a Timeline<'a>,
     /// Stretches to be shaded besides those that the timeline saw itself, in any order.
@@ -69,14 +65,14 @@ pub enum StretchKind {
 /// The page.
 #[must_use]
 pub fn page(input: &Input<'_>) -> String {
-    let summary = &input.document.scenario;
+    let subject = input.subject;
     // Only a number that is not finite cannot be written, and figures are never that.
     let data = serde_json::to_string(&data::data(input)).unwrap_or_default();
-    let conclusions = sentence::conclusions(&input.document.rows);
+    let conclusions = subject.conclusions();
     fill(PAGE, |part| match part {
-        "title" => escape::text(&format!("{} – {}", summary.name, policy_name(input))),
-        "scenario" => escape::text(&summary.name),
-        "policy" => escape::text(policy_name(input)),
+        "title" => escape::text(&format!("{} – {}", subject.name(), subject.policy())),
+        "scenario" => escape::text(subject.name()),
+        "policy" => escape::text(subject.policy()),
         "kind" => match input.timeline.run() {
             Loop::Closed => "simulated".to_owned(),
             Loop::Open => "against its history".to_owned(),
@@ -85,11 +81,11 @@ pub fn page(input: &Input<'_>) -> String {
         "style" => STYLE.to_owned(),
         "script" => SCRIPT.to_owned(),
         "conclusions" => each(&conclusions, "<p>", ".</p>").replace(" %", "&nbsp;%"),
-        "tiles" => tables::tiles(&input.document.rows),
+        "tiles" => tables::tiles(subject.rows()),
         "facts" => tables::facts(input),
         "notes" => each(&notes(input), "<li>", "</li>"),
         "remarks" => each(&remarks(input), "<p class=\"remark\">", "</p>"),
-        "scorecard" => tables::scorecard(&input.document.rows),
+        "figures" => subject.figures(),
         "decisions" => tables::decisions(input.timeline),
         "data" => escape::json(&data),
         _ => String::new(),
@@ -115,31 +111,6 @@ fn fill(template: &str, part: impl Fn(&str) -> String) -> String {
     }
     filled.push_str(rest);
     filled
-}
-
-/// The row of the policy that was run.
-fn policy_row(rows: &[ResultRow]) -> Option<&ResultRow> {
-    rows.iter().find(|row| row.kind == Kind::Policy)
-}
-
-fn policy_name<'a>(input: &'a Input<'_>) -> &'a str {
-    policy_row(&input.document.rows).map_or("policy", |row| row.name.as_str())
-}
-
-/// What the [`REFERENCES`] paid in the end: money where the price is known, else node-hours.
-fn references(document: &Document) -> Vec<(&str, f64)> {
-    let key = match document.scenario.price_usd_per_node_hour {
-        Some(_) => "cost_usd",
-        None => "node_hours",
-    };
-    let found = REFERENCES.iter().filter_map(|name| {
-        let row = document
-            .rows
-            .iter()
-            .find(|row| row.kind != Kind::Policy && row.name == *name)?;
-        Some((row.name.as_str(), row.figures.get(key)?))
-    });
-    found.collect()
 }
 
 /// What stands above charts that would otherwise only be blank.
@@ -171,7 +142,7 @@ fn remarks(input: &Input<'_>) -> Vec<String> {
 fn notes(input: &Input<'_>) -> Vec<String> {
     let timeline = input.timeline;
     let ticks = |ticks: u32| duration(timeline.step_ms().saturating_mul(i64::from(ticks)));
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = input.subject.notes().iter().map(|note| capital(note)).collect();
     let per = timeline.buckets.per();
     notes.push(if per == 1 {
         format!("Demand and utilization are drawn tick by tick, every {}.", ticks(1))
@@ -226,11 +197,15 @@ fn notes(input: &Input<'_>) -> Vec<String> {
             names.join(", ")
         ));
     }
-    if let Some(derived) = &input.document.scenario.derived_from {
-        notes.extend(derived.notes());
-    }
     notes.extend(cost_note(input));
     notes
+}
+
+/// A sentence of another report as one of this page: with a capital and a full stop.
+fn capital(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
 }
 
 /// The cost line adds up what was asked for. Where the scorecard bills something else, that has to be said.
@@ -239,7 +214,7 @@ fn cost_note(input: &Input<'_>) -> Option<String> {
     let asked: u64 = buckets.iter().map(|bucket| bucket.asked).sum();
     #[expect(clippy::cast_precision_loss, reason = "hours for people")]
     let hours = asked as f64 * input.timeline.step_ms() as f64 / 3_600_000.0;
-    let billed = policy_row(&input.document.rows)?.figures.get("node_hours")?;
+    let billed = input.subject.policy_row()?.figures.get("node_hours")?;
     let differs = (hours - billed).abs() > 0.05 + billed * 0.000_1;
     (input.timeline.run() == Loop::Closed && differs).then(|| {
         format!(

@@ -1,15 +1,19 @@
 //! `--loop open`: what policies would have said to a history.
 
+use std::path::Path;
+
 use gpuscale::report::advice::{AdviceDocument, Origin, lines};
+use gpuscale::report::html::{Loop, Timeline};
 use gpuscale::report::trace::{End, Line};
 use gpuscale::report::{self, explain};
-use gpuscale::simulator::closed_loop::{Tick, Unwatched};
+use gpuscale::simulator::closed_loop::{Tick, Unwatched, Watch};
 use gpuscale::simulator::open_loop::{Advice, open_loop};
 use gpuscale::simulator::scenario_run::Judged;
 use jiff::Timestamp;
 
 use super::Simulate;
 use super::prepare::Replay;
+use super::report_file;
 use super::trace_file::{self, Lines};
 use crate::cli::Format;
 use crate::cli::output::{self, Terminal};
@@ -22,14 +26,30 @@ pub(super) fn run(args: &Simulate, replay: &Replay, terminal: &Terminal) -> Resu
         return output::print(&explained(replay, time)?);
     }
     let mut said = Vec::new();
-    for judged in &replay.judged {
-        let history = replay.history(judged)?;
-        let config = &judged.config;
+    let mut timeline = None;
+    if let Some(path) = &args.report {
+        let judged = only_policy(replay, "--report")?;
+        let mut seen = Timeline::new(&judged.config, replay.declared.gpus_per_node, Loop::Open);
         let advice = match &args.trace {
-            None => open_loop(history, config, &replay.declared, &mut Unwatched),
-            Some(path) => traced(replay, path)?,
+            None => open_loop(
+                replay.history(judged)?,
+                &judged.config,
+                &replay.declared,
+                &mut seen,
+            ),
+            Some(trace) => traced(replay, trace, &mut seen)?,
         };
         said.push((judged.name.clone(), advice));
+        timeline = Some((path, seen));
+    } else {
+        for judged in &replay.judged {
+            let history = replay.history(judged)?;
+            let advice = match &args.trace {
+                None => open_loop(history, &judged.config, &replay.declared, &mut Unwatched),
+                Some(path) => traced(replay, path, &mut Unwatched)?,
+            };
+            said.push((judged.name.clone(), advice));
+        }
     }
     let Some(first) = replay.judged.first() else {
         return Ok(());
@@ -40,6 +60,9 @@ pub(super) fn run(args: &Simulate, replay: &Replay, terminal: &Terminal) -> Resu
     };
     let history = replay.history(first)?;
     let document = AdviceDocument::new(origin, &replay.metrics, &history, &replay.declared, &said);
+    if let Some((path, timeline)) = &timeline {
+        report_file::advised(&document, timeline, path)?;
+    }
     let text = match args.output.format {
         Format::Json => output::json(&document)?,
         Format::Table => {
@@ -61,7 +84,6 @@ fn refuse(args: &Simulate) -> Result<(), Error> {
         (!args.gates.is_empty(), "--fail-if"),
         (args.compare.is_some(), "--compare"),
         (args.seeds.is_some(), "--seeds"),
-        (args.report.is_some(), "--report"),
     ];
     match used.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Error::Usage(format!(
@@ -72,12 +94,15 @@ fn refuse(args: &Simulate) -> Result<(), Error> {
     }
 }
 
-fn traced(replay: &Replay, path: &std::path::Path) -> Result<Advice, Error> {
+fn traced(replay: &Replay, path: &Path, watch: &mut impl Watch) -> Result<Advice, Error> {
     let judged = only_policy(replay, "--trace")?;
     let mut lines = Lines::to(path)?;
-    let mut watch = |tick: &Tick<'_>| lines.write(&Line::new(tick, &judged.config));
+    let mut both = |tick: &Tick<'_>| {
+        lines.write(&Line::new(tick, &judged.config));
+        watch.tick(tick);
+    };
     let history = replay.history(judged)?;
-    let advice = open_loop(history, &judged.config, &replay.declared, &mut watch);
+    let advice = open_loop(history, &judged.config, &replay.declared, &mut both);
     lines.write(&End::new(advice.ticks, advice.checksum));
     lines.finish()?;
     Ok(advice)

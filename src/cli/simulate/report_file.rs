@@ -1,10 +1,11 @@
 //! `--report`: one run as a page for people.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Timeline, page};
+use gpuscale::report::advice::AdviceDocument;
+use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Subject, Timeline, page};
 use gpuscale::report::json::Document;
 use gpuscale::simulator::history;
 
@@ -28,7 +29,7 @@ pub(super) fn reported(prepared: &[Prepared], path: &Path, trace: Option<&Path>)
         None => untraced(one, judged, &mut timeline),
     };
     let page = page(&Input {
-        document: &document,
+        subject: Subject::Scorecard(&document),
         timeline: &timeline,
         stretches: &stretches(one),
     });
@@ -52,4 +53,18 @@ fn stretches(one: &Prepared) -> Vec<Stretch> {
     let mut stretches = of(&derived.censored, StretchKind::Censored);
     stretches.extend(of(&derived.unknown, StretchKind::Unknown));
     stretches
+}
+
+/// The page of what a policy said to a history.
+pub(super) fn advised(document: &AdviceDocument, timeline: &Timeline<'_>, path: &Path) -> Result<(), Error> {
+    let page = page(&Input {
+        subject: Subject::Advice(document),
+        timeline,
+        stretches: &[],
+    });
+    fs::write(path, page).map_err(|source| Error::Write {
+        what: "report",
+        path: path.to_owned(),
+        source,
+    })
 }

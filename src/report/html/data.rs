@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::thin::{Bucket, Spans, Spread, Steps};
 use super::timeline::{Loop, Timeline, shown};
-use super::{Input, StretchKind, references};
+use super::{Input, StretchKind};
 use crate::policy::config::{Micro, ONE, SeriesUnit, Signal, SignalSource};
 
 /// Parts of a GPU in which demand is written.
@@ -70,7 +70,6 @@ struct Level {
 pub(super) fn data<'a>(input: &'a Input<'a>) -> Data<'a> {
     let timeline = input.timeline;
     let buckets = timeline.buckets.as_slice();
-    let summary = &input.document.scenario;
     let config = timeline.config();
     let sums = |of: fn(&Bucket) -> u64| {
         let sums = buckets
@@ -104,8 +103,8 @@ pub(super) fn data<'a>(input: &'a Input<'a>) -> Data<'a> {
         min_nodes: config.min_nodes,
         max_nodes: config.max_nodes,
         levels: config.signals.iter().flat_map(levels).collect(),
-        price: summary.price_usd_per_node_hour,
-        references: references(input.document),
+        price: input.subject.price(),
+        references: input.subject.references(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use super::Input;
 use super::escape::{prose, text};
 use super::timeline::{Loop, Timeline};
-use super::{Input, policy_row};
 use crate::report::figures::{FIGURES, Figure, text as decimal};
 use crate::report::json::{ResultRow, duration, kind_name};
 use crate::report::trace::time;
@@ -43,7 +43,7 @@ fn moment(ms: i64) -> String {
 
 /// The figures that matter most, large.
 pub(super) fn tiles(rows: &[ResultRow]) -> String {
-    let Some(row) = policy_row(rows) else {
+    let Some(row) = rows.iter().find(|row| row.kind == Kind::Policy) else {
         return String::new();
     };
     let figure = |key: &str, decimals: u8| Some(grouped(row.figures.get(key)?, decimals));
@@ -112,7 +112,7 @@ pub(super) fn tiles(rows: &[ResultRow]) -> String {
 
 /// What was run, as a list.
 pub(super) fn facts(input: &Input<'_>) -> String {
-    let (timeline, summary) = (input.timeline, &input.document.scenario);
+    let timeline = input.timeline;
     let span = match timeline.ticks() {
         0 => "none".to_owned(),
         ticks => format!(
@@ -123,45 +123,13 @@ pub(super) fn facts(input: &Input<'_>) -> String {
             duration(timeline.step_ms())
         ),
     };
-    let scale = if (summary.scale - 1.0).abs() < f64::EPSILON {
-        String::new()
-    } else {
-        format!(" × {}", summary.scale)
-    };
-    let price = summary
-        .price_usd_per_node_hour
-        .map_or("unknown".to_owned(), |usd| format!("{usd} USD per node-hour"));
     let loop_ = match timeline.run() {
         Loop::Closed => "closed: the pool does what the policy asks",
         Loop::Open => "open: the pool is the recorded one, the policy only says what it would ask for",
     };
-    let facts = [
-        (
-            "Demand",
-            format!("{}, {}{scale}", summary.recording, summary.series),
-        ),
-        ("Span", span),
-        (
-            "Pool",
-            format!(
-                "{} to {} nodes of {} GPUs, {} at the start",
-                summary.min_nodes, summary.max_nodes, summary.gpus_per_node, summary.initial_nodes
-            ),
-        ),
-        (
-            "Boot",
-            format!("{} from request to first work", summary.boot_delay),
-        ),
-        ("Price", price),
-        (
-            "World",
-            format!(
-                "{}, seed {}, {} faults",
-                summary.world, summary.seed, summary.faults
-            ),
-        ),
-        ("Loop", loop_.to_owned()),
-    ];
+    let mut facts = input.subject.facts();
+    facts.insert(1, ("Span", span));
+    facts.push(("Loop", loop_.to_owned()));
     facts.iter().fold(String::new(), |mut html, (name, value)| {
         let _ = write!(html, "<div><dt>{name}</dt><dd>{}</dd></div>", text(value));
         html

@@ -6,7 +6,10 @@ use crate::policy::sample::{DeviceId, NodeId, Sample};
 use crate::policy::windows::{Delta, Device};
 use crate::policy::{Config, Memory, Windows, evaluate};
 use crate::report::compare::tests::document;
+use crate::report::json::Document;
 use crate::simulator::closed_loop::{Tick, Watch};
+use crate::simulator::scenario_run::ZERO_MISS;
+use crate::simulator::scorecard::Kind;
 
 const START_MS: Millis = 1_700_000_000_000;
 
@@ -87,7 +90,7 @@ fn rows() -> Document {
 
 fn page_of(document: &Document, timeline: &Timeline<'_>, stretches: &[Stretch]) -> String {
     page(&Input {
-        document,
+        subject: Subject::Scorecard(document),
         timeline,
         stretches,
     })
@@ -313,4 +316,27 @@ fn a_template_is_filled_once() {
     });
     assert_eq!(filled, "a {{y}} b Y c");
     assert_eq!(fill("open {{ end", |part| format!("<{part}>")), "open <> end");
+}
+
+#[test]
+fn the_page_of_an_open_loop_says_what_the_policy_said() {
+    let advice = crate::report::advice::tests::document();
+    let config = config();
+    let timeline = watched(&config, 200, Loop::Open, busy);
+    let page = page(&Input {
+        subject: Subject::Advice(&advice),
+        timeline: &timeline,
+        stretches: &[],
+    });
+    for words in [
+        "against its history",
+        "would have grown the pool",
+        "What had the last word",
+        "LowCoverage",
+        "Coverage is assumed",
+        "&lt;week&gt;",
+    ] {
+        assert!(page.contains(words), "no `{words}` in the page");
+    }
+    assert!(!page.contains("Scorecard"), "there is none");
 }
