@@ -68,7 +68,7 @@ pub fn page(input: &Input<'_>) -> String {
     let subject = input.subject;
     // Only a number that is not finite cannot be written, and figures are never that.
     let data = serde_json::to_string(&data::data(input)).unwrap_or_default();
-    let conclusions = subject.conclusions();
+    let conclusions: Vec<String> = subject.conclusions().iter().map(|one| capital(one)).collect();
     fill(PAGE, |part| match part {
         "title" => escape::text(&format!("{} – {}", subject.name(), subject.policy())),
         "scenario" => escape::text(subject.name()),
@@ -80,7 +80,7 @@ pub fn page(input: &Input<'_>) -> String {
         "version" => env!("CARGO_PKG_VERSION").to_owned(),
         "style" => STYLE.to_owned(),
         "script" => SCRIPT.to_owned(),
-        "conclusions" => each(&conclusions, "<p>", ".</p>").replace(" %", "&nbsp;%"),
+        "conclusions" => each(&conclusions, "<p>", "</p>").replace(" %", "&nbsp;%"),
         "tiles" => tables::tiles(subject.rows()),
         "facts" => tables::facts(input),
         "notes" => each(&notes(input), "<li>", "</li>"),

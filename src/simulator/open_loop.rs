@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::Config;
-use crate::policy::config::{Micro, Millis, ONE, SignalSource, Workload};
+use crate::policy::config::{Micro, Millis, ONE, Workload};
 use crate::policy::evaluation::{Evaluation, Quality};
 use crate::policy::observation::{
     Booting, Condition, NodeView, Nodes, Observation, PodRequest, Protection, Waiting,
@@ -22,7 +22,8 @@ use crate::policy::sample::NodeId;
 use crate::policy::windows::Health;
 
 use super::closed_loop::{Driver, Tick, Watch};
-use super::history::{History, Inventory};
+use super::history::{Derived, History, Inventory};
+use crate::recording::Demand;
 
 /// What the recording does not say of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Advice {
     pub pinned: u64,
     /// Sum over ticks of the worst coverage of any signal, in micros.
     pub coverage: i128,
+    /// The demand behind the history, where a device signal shows one.
+    pub derived: Option<Derived>,
 }
 
 impl Advice {
@@ -152,8 +155,8 @@ impl Pool {
 
 /// Plays a history to a policy and shows each decision to `watch`.
 ///
-/// In the [`Tick`]s, `demand` and `served` are the GPUs at work as the policy sees them, `asked` and `ready` are those
-/// of the history, and what the policy would have asked for is in the decision.
+/// In the [`Tick`]s, `demand` and `served` are the GPUs at work (see [`History::demand`]: a silent device counts as busy
+/// as the others, and never as idle), `asked` and `ready` are those of the history, and what the policy would have asked for is in the decision.
 pub fn open_loop(
     mut history: History<'_>,
     config: &Config,
@@ -177,6 +180,7 @@ pub fn open_loop(
         reasons: BTreeMap::new(),
         pinned: 0,
         coverage: 0,
+        derived: history.demand(config, step_ms).ok(),
     };
     let mut pool = Pool {
         asked: 0,
@@ -201,7 +205,10 @@ pub fn open_loop(
         driver.note(&evaluation);
         way = advice.note(&evaluation, way);
         advice.span_ms.1 = now_ms;
-        let busy = busy(&evaluation, config);
+        let busy = advice
+            .derived
+            .as_ref()
+            .map_or(0, |derived| at(&derived.demand, now_ms));
         watch.tick(&Tick {
             now_ms,
             demand: busy,
@@ -297,15 +304,13 @@ fn views(history: &History<'_>) -> Vec<NodeView> {
     views.into_values().collect()
 }
 
-/// GPUs at work as the policy's first device signal sees them.
-fn busy(evaluation: &Evaluation, config: &Config) -> Micro {
-    let device = config
-        .signals
-        .iter()
-        .position(|signal| matches!(signal.source, SignalSource::Device(_)));
-    device
-        .and_then(|index| evaluation.signals().get(index))
-        .map_or(0, |signal| signal.demand_low)
+/// The demand in force at a time.
+fn at(demand: &Demand, now_ms: Millis) -> Micro {
+    let place = (now_ms - demand.start_ms()).div_euclid(demand.step_ms());
+    let value = usize::try_from(place)
+        .ok()
+        .and_then(|place| demand.values().get(place));
+    value.copied().unwrap_or(0)
 }
 
 #[cfg(test)]

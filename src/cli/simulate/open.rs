@@ -60,8 +60,8 @@ pub(super) fn run(args: &Simulate, replay: &Replay, terminal: &Terminal) -> Resu
     };
     let history = replay.history(first)?;
     let document = AdviceDocument::new(origin, &replay.metrics, &history, &replay.declared, &said);
-    if let Some((path, timeline)) = &timeline {
-        report_file::advised(&document, timeline, path)?;
+    if let (Some((path, timeline)), Some((_, advice))) = (&timeline, said.first()) {
+        report_file::advised(&document, advice, timeline, path)?;
     }
     let text = match args.output.format {
         Format::Json => output::json(&document)?,

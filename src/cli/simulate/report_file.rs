@@ -7,7 +7,8 @@ use std::path::Path;
 use gpuscale::report::advice::AdviceDocument;
 use gpuscale::report::html::{Input, Loop, Stretch, StretchKind, Subject, Timeline, page};
 use gpuscale::report::json::Document;
-use gpuscale::simulator::history;
+use gpuscale::simulator::history::{self, Derived};
+use gpuscale::simulator::open_loop::Advice;
 
 use super::trace_file::{only_run, traced, untraced};
 use crate::cli::sweep::Prepared;
@@ -31,17 +32,18 @@ pub(super) fn reported(prepared: &[Prepared], path: &Path, trace: Option<&Path>)
     let page = page(&Input {
         subject: Subject::Scorecard(&document),
         timeline: &timeline,
-        stretches: &stretches(one),
+        stretches: &one
+            .derived
+            .as_ref()
+            .map(|(_, derived)| stretches(derived))
+            .unwrap_or_default(),
     });
     file.write_all(page.as_bytes()).map_err(fault)?;
     Ok(document)
 }
 
-/// Where the demand is not what the recording shows, if it was derived from one.
-fn stretches(one: &Prepared) -> Vec<Stretch> {
-    let Some((_, derived)) = &one.derived else {
-        return Vec::new();
-    };
+/// Where the demand is not what the recording shows.
+fn stretches(derived: &Derived) -> Vec<Stretch> {
     let of = |all: &[history::Stretch], kind| -> Vec<Stretch> {
         let stretches = all.iter().map(|stretch| Stretch {
             from_ms: stretch.from_ms,
@@ -56,11 +58,16 @@ fn stretches(one: &Prepared) -> Vec<Stretch> {
 }
 
 /// The page of what a policy said to a history.
-pub(super) fn advised(document: &AdviceDocument, timeline: &Timeline<'_>, path: &Path) -> Result<(), Error> {
+pub(super) fn advised(
+    document: &AdviceDocument,
+    advice: &Advice,
+    timeline: &Timeline<'_>,
+    path: &Path,
+) -> Result<(), Error> {
     let page = page(&Input {
         subject: Subject::Advice(document),
         timeline,
-        stretches: &[],
+        stretches: &advice.derived.as_ref().map(stretches).unwrap_or_default(),
     });
     fs::write(path, page).map_err(|source| Error::Write {
         what: "report",

@@ -132,6 +132,23 @@ fn a_silent_exporter_of_a_listed_node_stops_shrinking() {
 }
 
 #[test]
+fn what_is_drawn_of_a_silent_time_is_not_zero() {
+    let metrics = Tape::default()
+        .node("a", 0..120, 60.0)
+        .node("b", 0..30, 60.0)
+        .listed("a", 0..120)
+        .listed("b", 0..120)
+        .end();
+    let (config, queries) = serving();
+    let history = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap();
+    let mut least = i64::MAX;
+    open_loop(history, &config, &DECLARED, &mut |tick: &Tick<'_>| {
+        least = least.min(tick.demand)
+    });
+    assert_eq!(least, 2_400_000, "four GPUs at 60 %, whoever is silent");
+}
+
+#[test]
 fn gpus_that_never_report_are_unknown_and_not_idle() {
     let tape = Tape::default()
         .node("a", 0..60, 3.0)
