@@ -92,14 +92,14 @@ impl Parts {
     fn of(line: &[u8]) -> Result<Self, Fault> {
         let mut cursor = Cursor { line, at: 0 };
         let (mut metric, mut values, mut timestamps) = (None, None, None);
-        cursor.expect(b'{', "`{`")?;
+        cursor.require(b'{', "`{`")?;
         while !cursor.take(b'}') {
             if metric.is_some() || values.is_some() || timestamps.is_some() {
-                cursor.expect(b',', "`,` or `}`")?;
+                cursor.require(b',', "`,` or `}`")?;
             }
             let at = cursor.at;
             let key: String = cursor.json()?;
-            cursor.expect(b':', "`:`")?;
+            cursor.require(b':', "`:`")?;
             let twice = match key.as_str() {
                 "metric" => metric.replace(cursor.json::<Entries>()?.0).is_some(),
                 "values" => values.replace(cursor.array()?).is_some(),
@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
+    fn require(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
         if self.take(byte) {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl<'a> Cursor<'a> {
 
     /// An array of numbers: where what it holds begins and ends.
     fn array(&mut self) -> Result<Range<usize>, Fault> {
-        self.expect(b'[', "`[`")?;
+        self.require(b'[', "`[`")?;
         let start = self.at;
         let Some(length) = memchr(b']', self.rest()) else {
             let cause = Cause::Truncated { what: "JSON line" };

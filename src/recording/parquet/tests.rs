@@ -1,3 +1,5 @@
+//! Files written with the crate that reads them, then damaged in every way that made it fall over.
+
 use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};

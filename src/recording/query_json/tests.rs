@@ -1,3 +1,5 @@
+//! Answers as servers give them, in any order of keys, cut short, partial and wrong.
+
 use super::*;
 
 fn read_text(text: &str) -> Result<Metrics, ReadError> {
