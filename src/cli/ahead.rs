@@ -19,6 +19,7 @@ pub(super) struct ReadAhead {
     blocks: Receiver<io::Result<Vec<u8>>>,
     block: Vec<u8>,
     used: usize,
+    ended: bool,
 }
 
 impl ReadAhead {
@@ -30,14 +31,13 @@ impl ReadAhead {
                 let mut block = Vec::with_capacity(BLOCK);
                 let read = input.by_ref().take(BLOCK as u64).read_to_end(&mut block);
                 let ended = read.is_err() || block.is_empty();
-                // Bytes before a fault are good, and its place is only known after them.
-                if !block.is_empty() && sender.send(Ok(block)).is_err() {
-                    return;
-                }
+                // Bytes before a fault are good, and its place is only known after them. An empty block is the end:
+                // a thread that is gone without having said so has read no whole input.
+                let reader_is_gone = (read.is_ok() || !block.is_empty()) && sender.send(Ok(block)).is_err();
                 if let Err(error) = read {
                     let _ = sender.send(Err(error));
                 }
-                if ended {
+                if ended || reader_is_gone {
                     return;
                 }
             }
@@ -46,17 +46,17 @@ impl ReadAhead {
             blocks,
             block: Vec::new(),
             used: 0,
+            ended: false,
         }
     }
 }
 
 impl Read for ReadAhead {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.block.len() {
-            match self.blocks.recv() {
-                Ok(block) => (self.block, self.used) = (block?, 0),
-                Err(_) => return Ok(0),
-            }
+        if self.used == self.block.len() && !self.ended {
+            let lost = |_| io::Error::new(io::ErrorKind::UnexpectedEof, "the thread that unpacks is gone");
+            (self.block, self.used) = (self.blocks.recv().map_err(lost)??, 0);
+            self.ended = self.block.is_empty();
         }
         let rest = &self.block[self.used..];
         let length = rest.len().min(to.len());
@@ -105,6 +105,27 @@ mod tests {
         let mut read = Vec::new();
         let error = ahead.read_to_end(&mut read).unwrap_err();
         assert_eq!((read.len(), error.to_string()), (BLOCK + 5, "cut".to_owned()));
+    }
+
+    /// Gives some bytes, then takes its thread down.
+    struct Falling {
+        left: usize,
+    }
+
+    impl Read for Falling {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            assert!(self.left > 0, "the decoder fell over");
+            let length = to.len().min(self.left);
+            self.left -= length;
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_thread_that_fell_over_is_no_end_of_the_input() {
+        let mut ahead = ReadAhead::of(Falling { left: BLOCK });
+        let error = ahead.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
