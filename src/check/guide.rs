@@ -10,12 +10,17 @@ pub const PATH: &str = "deploy/guide/findings.md";
 /// The whole document, as Markdown.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from(
-        "# Findings of `gpuscale check`\n\nGenerated from the table in `src/check/codes/` by `gpuscale check \
-         --codes`; do not edit.\n\nAn **error** cannot be used. A **warning** works and most likely does not \
-         do what its writer wants. A **note** is worth knowing, and often meant so. `gpuscale check \
-         --explain GS301` prints one section.\n",
+    let mut text = String::from("# Findings of `gpuscale check`\n\n");
+    paragraph(
+        &mut text,
+        "Generated from the table in `src/check/codes/` by `gpuscale check --codes`; do not edit.",
     );
+    paragraph(
+        &mut text,
+        "An **error** cannot be used. A **warning** works and most likely does not do what its writer wants. A \
+         **note** is worth knowing, and often meant so. `gpuscale check --explain GS301` prints one section.",
+    );
+    text.truncate(text.trim_end().len() + 1);
     for group in &codes::GROUPS {
         let _ = write!(text, "\n## {}\n", group.title);
         for entry in group.entries {
