@@ -142,6 +142,12 @@ impl LabelMapping {
         first(labels, &self.pod)
     }
 
+    /// The MIG profile of a series, if it is of an instance that says so.
+    #[must_use]
+    pub fn profile<'a>(&self, labels: &'a Labels) -> Option<&'a str> {
+        first(labels, &self.mig_profile).filter(|profile| mig_weight(profile).is_some())
+    }
+
     /// How many GPUs a series stands for, in micro-GPUs: its MIG slice, else a whole one.
     #[must_use]
     pub fn weight(&self, labels: &Labels) -> Micro {

@@ -11,6 +11,7 @@ use gpuscale::policy::config::{
     ScaleIn, SelectPolicy, Signal, SignalSource, Strategy as Sizing, Suspend, VictimPolicy, Workload,
 };
 use gpuscale::policy::dcgm::DcgmMetric;
+use gpuscale::policy::evaluation::{Reason, Rule};
 use gpuscale::policy::observation::Failure;
 use gpuscale::recording::{Demand, Recording};
 use gpuscale::simulator::boot::BootDelay;

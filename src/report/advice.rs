@@ -54,6 +54,9 @@ pub struct Replayed {
     pub coverage: String,
     /// `recorded`, `declared` or `assumed`: where the number of nodes comes from.
     pub node_count: String,
+    /// What else has to be known of the recording.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// What was odd about the samples.
@@ -149,6 +152,7 @@ impl AdviceDocument {
                 node_count: advice
                     .map_or("assumed", |advice| count_word(advice.node_count))
                     .to_owned(),
+                remarks: history.remarks().to_vec(),
             },
             policies: said
                 .iter()
@@ -284,6 +288,7 @@ impl Replayed {
                     .to_owned(),
             );
         }
+        notes.extend(self.remarks.iter().cloned());
         notes.extend(oddities(&self.seen));
         notes
     }
@@ -398,6 +403,7 @@ pub(super) mod tests {
                 nodes: 4,
                 coverage: "assumed".to_owned(),
                 node_count: "assumed".to_owned(),
+                remarks: Vec::new(),
             },
             policies: vec![said, calm],
         }

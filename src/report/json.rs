@@ -92,6 +92,9 @@ pub struct DerivedFrom {
     pub unknown_percent: f64,
     /// Share of all device-time in which the device did not report, percent.
     pub unknown_device_percent: f64,
+    /// What else has to be known of the recording.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl DerivedFrom {
@@ -114,6 +117,7 @@ impl DerivedFrom {
                 self.unknown_percent, self.unknown_device_percent
             ));
         }
+        notes.extend(self.remarks.iter().cloned());
         notes
     }
 }

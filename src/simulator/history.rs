@@ -20,9 +20,9 @@ use crate::devices::{Identity, LabelMapping};
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis};
 use crate::policy::observation::{Placement, PodRequest};
-use crate::policy::sample::{Channel, DeviceId, Sample};
-use crate::policy::windows::Device;
-use crate::recording::{Labels, Metrics, Series, schema};
+use crate::policy::sample::{Channel, DeviceId, NodeId, Sample};
+use crate::policy::windows::{Device, ReadStatus};
+use crate::recording::{Labels, MAX_POINTS, Metrics, Series, schema};
 
 pub use demand::{Derived, Stretch};
 use fleet::{Fleet, Frame};
@@ -52,6 +52,66 @@ pub enum HistoryError {
         wanted: String,
         /// Metrics of the recording.
         has: String,
+    },
+    /// No device is in a node that the inventory lists.
+    #[error(
+        "the devices are in nodes {devices}, and the inventory (`{}`) lists {inventory}; name nodes alike",
+        schema::NODE_GPUS
+    )]
+    OtherNodes {
+        /// Nodes as the devices name them.
+        devices: String,
+        /// Nodes of the inventory.
+        inventory: String,
+    },
+    /// A series of the pool without a label that it needs.
+    #[error("`{series}` needs the label `{label}`{wanted}")]
+    Label {
+        /// The series.
+        series: String,
+        /// The label.
+        label: &'static str,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+    /// A value that cannot be.
+    #[error("`{series}` has the value {found}; {wanted}")]
+    Value {
+        /// The series.
+        series: String,
+        /// The value.
+        found: String,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+    /// Fewer samples than one decision needs.
+    #[error(
+        "the recording is from {first} to {last}, which is less than one interval of {step}; record for longer"
+    )]
+    TooShort {
+        /// Its first sample.
+        first: String,
+        /// Its last sample.
+        last: String,
+        /// The interval.
+        step: String,
+    },
+    /// More decisions than anybody waits for; most often one sample with an odd time.
+    #[error(
+        "from the first sample, {first} ({first_series}), to the last, {last} ({last_series}), there are more than \
+         {MAX_POINTS} intervals of {step}; remove the sample whose time is wrong, or use a longer interval"
+    )]
+    TooLong {
+        /// The time of the first sample.
+        first: String,
+        /// Its series.
+        first_series: String,
+        /// The time of the last sample.
+        last: String,
+        /// Its series.
+        last_series: String,
+        /// The interval.
+        step: String,
     },
     /// A series whose labels do not say which device it is of.
     #[error(
@@ -104,7 +164,65 @@ pub struct History<'a> {
     inventory: Inventory,
     gpus_per_node: u32,
     pods: bool,
+    /// Series of the first and of the last sample.
+    ends: [String; 2],
+    /// Signals of the policy that the recording does not have.
+    lacking_signals: Vec<usize>,
+    remarks: Vec<String>,
+    lacking: Lacking,
+    expected: Vec<Device>,
+    /// Since when the inventory says anything.
+    listed_from_ms: Option<Millis>,
 }
+
+/// Nodes that are Ready and show no device: the first time that each was noticed, oldest first.
+///
+/// Their GPUs are expected like any other, so they are unknown until their devices report.
+#[derive(Debug, Clone, Default)]
+struct Lacking {
+    since_ms: Vec<Millis>,
+    /// Nodes Ready, where that was declared.
+    declared: Option<u32>,
+    /// Nodes Ready at the last look.
+    ready: u32,
+}
+
+/// Ids of devices of which nothing is known, beyond those of all others.
+const FIRST_LACKING: u32 = u32::MAX / 2;
+
+impl Lacking {
+    /// Notes how many there are at a time, of how many that are Ready; says whether that is news.
+    ///
+    /// A node that has just become Ready has its warm-up. One that was there and whose devices are gone has none: it is
+    /// unknown at once.
+    fn note(&mut self, nodes: u32, ready: u32, now_ms: Millis, frame: Frame) -> bool {
+        let nodes = usize::try_from(nodes).unwrap_or(usize::MAX).min(MOST_LACKING);
+        let before = self.since_ms.len();
+        let new = usize::try_from(ready.saturating_sub(self.ready)).unwrap_or(usize::MAX);
+        self.ready = ready;
+        self.since_ms.truncate(nodes);
+        let known = nodes.saturating_sub(before).saturating_sub(new);
+        let long_ago = frame.ready_since(frame.start_ms);
+        self.since_ms.splice(..0, std::iter::repeat_n(long_ago, known));
+        self.since_ms.resize(nodes, frame.ready_since(now_ms));
+        before != nodes
+    }
+
+    /// Their devices.
+    fn devices(&self, gpus_per_node: u32) -> impl Iterator<Item = Device> {
+        let nodes = (0_u32..).zip(&self.since_ms);
+        nodes.flat_map(move |(node, &since_ms)| {
+            (0..gpus_per_node).map(move |gpu| {
+                let place = node.saturating_mul(gpus_per_node).saturating_add(gpu);
+                let id = DeviceId(FIRST_LACKING.saturating_add(place));
+                Device::new(id, NodeId(FIRST_LACKING.saturating_add(node)), since_ms)
+            })
+        })
+    }
+}
+
+/// More nodes than a pool has.
+const MOST_LACKING: usize = 10_000;
 
 impl<'a> History<'a> {
     /// Sorts a recording out for a policy, given as its configuration and its queries.
@@ -120,7 +238,8 @@ impl<'a> History<'a> {
         mapping: &LabelMapping,
     ) -> Result<Self, HistoryError> {
         let info = info(metrics)?;
-        let (start_ms, end_ms) = metrics.span_ms();
+        plausible(metrics)?;
+        let (start_ms, end_ms, ends) = span(metrics);
         let frame = Frame {
             start_ms,
             end_ms,
@@ -128,20 +247,30 @@ impl<'a> History<'a> {
         };
         let sorter = Sorter { metrics, mapping };
         let readings = sorter.readings(queries)?;
-        let inventory = sorter.inventory();
+        let inventory = sorter.inventory()?;
         let devices = sorter.devices(&readings, &inventory);
+        if devices.is_empty() && !readings.is_empty() {
+            return Err(sorter.other_nodes(&readings, &inventory));
+        }
         let ids: BTreeMap<&Identity, DeviceId> = devices.keys().zip((0..).map(DeviceId)).collect();
         let mut tracks = sorter.signals(config, queries, &readings, &ids, &devices)?;
-        let pods_read = queries
-            .iter()
-            .any(|query| query.source == QuerySource::GpuRequests)
-            && !metrics.of(schema::PODS_WAITING).is_empty();
-        if tracks.is_empty() && !pods_read {
+        let waiting = waiting(metrics)?;
+        let read = |signal: usize, query: &Query| match query.source {
+            QuerySource::GpuRequests => !waiting.is_empty(),
+            _ => tracks.iter().any(|track| usize::from(track.signal) == signal),
+        };
+        let numbered = || queries.iter().enumerate();
+        let lacking_signals: Vec<usize> = numbered()
+            .filter(|&(signal, query)| !read(signal, query))
+            .map(|(signal, _)| signal)
+            .collect();
+        if lacking_signals.len() == queries.len() {
             return Err(nothing_read(metrics, queries));
         }
         tracks.extend(sorter.channels(&ids));
         let recorded = !inventory.is_empty();
         let health = sorter.health(&ids, start_ms);
+        let remarks = sorter.remarks(queries, &lacking_signals, &readings, &inventory, frame);
         Ok(Self {
             frame,
             tracks,
@@ -149,20 +278,18 @@ impl<'a> History<'a> {
             requested: one_of(metrics, schema::NODES_REQUESTED)?,
             ready: one_of(metrics, schema::NODES_READY)?,
             price: one_of(metrics, schema::NODE_PRICE)?,
-            waiting: waiting(metrics),
+            waiting,
             inventory: if recorded {
                 Inventory::Recorded
             } else {
                 Inventory::Assumed
             },
             gpus_per_node: info.unwrap_or_else(|| {
-                let listed = inventory.values().flat_map(Steps::changes).map(|&(_, gpus)| gpus);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "clamped to what a node can have"
-                )]
-                let listed = listed.fold(0.0, f64::max).round().clamp(0.0, 64.0) as u32;
+                let listed = inventory
+                    .values()
+                    .flat_map(Steps::changes)
+                    .map(|&(_, gpus)| steps::count(gpus));
+                let listed = listed.max().unwrap_or(0).min(64);
                 if listed > 0 {
                     listed
                 } else {
@@ -170,8 +297,65 @@ impl<'a> History<'a> {
                 }
             }),
             pods: sorter.has_pods(&readings),
+            ends,
+            lacking_signals,
+            remarks,
+            lacking: Lacking::default(),
+            expected: Vec::new(),
+            listed_from_ms: inventory.values().filter_map(Steps::start_ms).min(),
             fleet: Fleet::new(&devices, &inventory, health, frame),
         })
+    }
+
+    /// States the shape of the pool where the recording does not have it: nodes Ready, and GPUs of each.
+    pub(super) fn declare(&mut self, nodes: Option<u32>, gpus_per_node: u32) {
+        self.lacking.declared = nodes;
+        self.gpus_per_node = gpus_per_node;
+    }
+
+    /// Whether the recording is long enough for one step of `step_ms` and short enough to be walked through.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::TooShort`] and [`HistoryError::TooLong`].
+    pub fn walkable(&self, step_ms: Millis) -> Result<(), HistoryError> {
+        let (start_ms, end_ms) = self.span_ms();
+        let [first, last] = [start_ms, end_ms].map(instant);
+        let step = format!("{} s", step_ms / 1000);
+        if end_ms.div_euclid(step_ms) * step_ms < start_ms {
+            return Err(HistoryError::TooShort { first, last, step });
+        }
+        let steps = usize::try_from((end_ms - start_ms) / step_ms).unwrap_or(usize::MAX);
+        if steps < MAX_POINTS {
+            return Ok(());
+        }
+        let [first_series, last_series] = self.ends.clone();
+        Err(HistoryError::TooLong {
+            first,
+            first_series,
+            last,
+            last_series,
+            step,
+        })
+    }
+
+    /// What has to be known of the recording to believe a result, in sentences without a full stop.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// How each signal is read: one that the recording lacks is not answered, whatever the policy takes its absence
+    /// for.
+    pub(super) fn reads(&self, signals: usize) -> Vec<ReadStatus> {
+        let status = |signal: usize| {
+            if self.lacking_signals.contains(&signal) {
+                ReadStatus::Failed
+            } else {
+                ReadStatus::Answered
+            }
+        };
+        (0..signals).map(status).collect()
     }
 
     /// Devices that reported.
@@ -230,7 +414,7 @@ impl<'a> History<'a> {
         }
         let mut pods = Vec::new();
         for (gpus, steps) in &self.waiting {
-            let count = steps.count_at(at_ms).unwrap_or(0).min(MOST);
+            let count = steps::count(steps.known_at(at_ms)?).min(MOST);
             let pod = PodRequest {
                 gpus: *gpus,
                 placement: Placement::AnyNode,
@@ -247,14 +431,25 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The devices expected at `now_ms`, ordered by id, if they changed since the last call.
+    /// The devices expected at `now_ms`, ordered by id, if they changed since the last call: those that reported, GPUs
+    /// of listed nodes that never did, and those of nodes that are Ready and show no device at all.
     pub(super) fn devices_changed(&mut self, now_ms: Millis) -> Option<&[Device]> {
-        self.fleet.changed(now_ms)
+        let changed = self.fleet.changed(now_ms);
+        let ready = self.ready_at(now_ms).or(self.lacking.declared).unwrap_or(0);
+        let lacking = ready.saturating_sub(self.fleet.nodes_present());
+        let news = self.lacking.note(lacking, ready, now_ms, self.frame);
+        if !changed && !news {
+            return None;
+        }
+        self.expected.clear();
+        self.expected.extend(self.fleet.current());
+        self.expected.extend(self.lacking.devices(self.gpus_per_node));
+        Some(&self.expected)
     }
 
     /// The devices expected at the last call of [`History::devices_changed`].
     pub(super) fn expected(&self) -> &[Device] {
-        self.fleet.current()
+        &self.expected
     }
 
     /// Nodes that have a device at the last call of [`History::devices_changed`].
@@ -262,13 +457,18 @@ impl<'a> History<'a> {
         self.fleet.nodes_present()
     }
 
-    /// Devices that a pod had at their last reading.
-    pub(super) fn with_pods(&self) -> BTreeSet<DeviceId> {
+    /// Whether it is known that the pool has no node at a time, so that nothing is wanted of nobody.
+    pub(super) fn known_empty(&self, at_ms: Millis) -> bool {
+        let counted = self.ready.as_ref().and_then(|ready| ready.known_at(at_ms));
+        let listed = || self.listed_from_ms.is_some_and(|from_ms| at_ms >= from_ms);
+        counted.map_or_else(listed, |nodes| nodes == 0.0)
+    }
+
+    /// Devices that no pod has, which only a reading that still holds can tell.
+    pub(super) fn free_devices(&self, now_ms: Millis) -> BTreeSet<DeviceId> {
         let loads = self.tracks.iter().filter(|track| track.channel == Channel::Load);
-        loads
-            .filter(|track| track.has_pod())
-            .map(|track| track.device)
-            .collect()
+        let free = loads.filter(|track| track.is_free(now_ms, self.frame.hold_ms));
+        free.map(|track| track.device).collect()
     }
 
     /// Whether any series ever named a pod, so that a device without one can be taken for free.
@@ -282,27 +482,108 @@ fn info(metrics: &Metrics) -> Result<Option<u32>, HistoryError> {
     let mut gpus = None;
     for series in metrics.of(schema::INFO) {
         let labels = series.labels();
-        let version = labels.get(schema::VERSION_LABEL).unwrap_or_default();
-        if version != schema::VERSION {
-            return Err(HistoryError::Version {
-                found: version.to_owned(),
-            });
+        let label = |label, wanted| HistoryError::Label {
+            series: labels.to_string(),
+            label,
+            wanted,
+        };
+        match labels.get(schema::VERSION_LABEL) {
+            Some(schema::VERSION) => {}
+            Some(found) => {
+                return Err(HistoryError::Version {
+                    found: found.to_owned(),
+                });
+            }
+            None => return Err(label(schema::VERSION_LABEL, ", which is 1")),
         }
-        let stated = labels
-            .get(schema::GPUS_PER_NODE_LABEL)
-            .and_then(|text| text.parse().ok());
-        gpus = gpus.or(stated.filter(|gpus| (1..=64).contains(gpus)));
+        if let Some(text) = labels.get(schema::GPUS_PER_NODE_LABEL) {
+            let stated = text.parse().ok().filter(|gpus| (1..=64).contains(gpus));
+            gpus = Some(
+                stated.ok_or_else(|| label(schema::GPUS_PER_NODE_LABEL, " to be a number from 1 to 64"))?,
+            );
+        }
     }
     Ok(gpus)
 }
 
+/// Refuses counts and prices that cannot be.
+fn plausible(metrics: &Metrics) -> Result<(), HistoryError> {
+    for (name, most, wanted) in [
+        (
+            schema::NODES_REQUESTED,
+            100_000.0,
+            "a number of nodes is from 0 to 100000",
+        ),
+        (
+            schema::NODES_READY,
+            100_000.0,
+            "a number of nodes is from 0 to 100000",
+        ),
+        (schema::NODE_GPUS, 64.0, "a node has from 0 to 64 GPUs"),
+        (
+            schema::NODE_PRICE,
+            10_000.0,
+            "a node-hour costs from 0 to 10000 USD",
+        ),
+        (
+            schema::PODS_WAITING,
+            100_000.0,
+            "a number of pods is from 0 to 100000",
+        ),
+    ] {
+        for series in metrics.of(name) {
+            let odd = |&(_, value): &(i64, f64)| value.is_finite() && !(0.0..=most).contains(&value);
+            if let Some((_, value)) = series.samples().find(odd) {
+                return Err(HistoryError::Value {
+                    series: series.labels().to_string(),
+                    found: value.to_string(),
+                    wanted,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first and the last sample, and the series that they are of. What the recording says of itself has no time.
+fn span(metrics: &Metrics) -> (Millis, Millis, [String; 2]) {
+    let timed = metrics
+        .series()
+        .iter()
+        .filter(|series| series.labels().name() != schema::INFO);
+    let spans = timed.filter_map(|series| Some((series.span_ms()?, series)));
+    let first = spans.clone().min_by_key(|((start_ms, _), _)| *start_ms);
+    let last = spans.max_by_key(|((_, end_ms), _)| *end_ms);
+    match (first, last) {
+        (Some(((start_ms, _), first)), Some(((_, end_ms), last))) => (
+            start_ms,
+            end_ms,
+            [first, last].map(|series| format!("`{}`", series.labels())),
+        ),
+        _ => {
+            let (start_ms, end_ms) = metrics.span_ms();
+            (start_ms, end_ms, Default::default())
+        }
+    }
+}
+
 /// Pods that wait over time, by the GPUs that each asks for.
-fn waiting(metrics: &Metrics) -> Vec<(u32, Steps)> {
+fn waiting(metrics: &Metrics) -> Result<Vec<(u32, Steps)>, HistoryError> {
     let series = metrics.of(schema::PODS_WAITING).iter();
     series
-        .filter_map(|series| {
-            let gpus = series.labels().get(schema::GPUS_LABEL)?.parse().ok()?;
-            Some((gpus, Steps::of(series)))
+        .map(|series| {
+            let gpus = series
+                .labels()
+                .get(schema::GPUS_LABEL)
+                .and_then(|text| text.parse().ok());
+            let gpus = gpus
+                .filter(|gpus| (1..=64).contains(gpus))
+                .ok_or_else(|| HistoryError::Label {
+                    series: series.labels().to_string(),
+                    label: schema::GPUS_LABEL,
+                    wanted: " to be a number from 1 to 64",
+                })?;
+            Ok((gpus, Steps::of(series)))
         })
         .collect()
 }
@@ -321,6 +602,10 @@ fn one<'a>(series: Vec<&'a Series>, what: &str) -> Result<Option<&'a Series>, Hi
             series: listed(many.iter().map(|series| series.labels().to_string())),
         }),
     }
+}
+
+fn instant(ms: Millis) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }
 
 /// The first few of many names.

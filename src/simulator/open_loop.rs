@@ -164,6 +164,8 @@ pub fn open_loop(
     watch: &mut impl Watch,
 ) -> Advice {
     let step_ms = declared.interval_ms.max(1);
+    history.declare(declared.nodes, declared.gpus_per_node);
+    let reads = history.reads(config.signals.len());
     let (start_ms, end_ms) = history.span_ms();
     let first_ms = start_ms.div_euclid(step_ms) * step_ms + if start_ms % step_ms == 0 { 0 } else { step_ms };
     let mut advice = Advice {
@@ -195,7 +197,7 @@ pub fn open_loop(
     while now_ms <= end_ms {
         samples.clear();
         history.read_until(now_ms, |sample| samples.push(sample));
-        driver.ingest(now_ms, &samples, history.devices_changed(now_ms));
+        driver.ingest_read(now_ms, &samples, history.devices_changed(now_ms), &reads);
         let asked_before = pool.asked;
         see(&mut pool, &history, config, declared, now_ms);
         if pool.asked != asked_before {
@@ -249,7 +251,7 @@ fn see(pool: &mut Pool, history: &History<'_>, config: &Config, declared: &Decla
     pool.boots(now_ms);
     pool.waiting = history.waiting_at(now_ms);
     if config.workload == Workload::Exclusive {
-        pool.views = views(history);
+        pool.views = views(history, now_ms);
     }
 }
 
@@ -280,8 +282,8 @@ fn observation<'p>(
 }
 
 /// The nodes by name, with the pods that the labels of their devices show.
-fn views(history: &History<'_>) -> Vec<NodeView> {
-    let busy = history.with_pods();
+fn views(history: &History<'_>, now_ms: Millis) -> Vec<NodeView> {
+    let free = history.free_devices(now_ms);
     let mut views: BTreeMap<NodeId, NodeView> = BTreeMap::new();
     for device in history.expected() {
         let view = views.entry(device.node).or_insert(NodeView {
@@ -292,7 +294,7 @@ fn views(history: &History<'_>) -> Vec<NodeView> {
             protection: Protection::None,
             condition: Condition::Healthy,
         });
-        if !history.knows_pods() || busy.contains(&device.id) {
+        if !history.knows_pods() || !free.contains(&device.id) {
             view.gpu_pods += 1;
         } else {
             view.free_gpus += u32::from(device.weight == ONE);

@@ -1,6 +1,7 @@
 //! From scenarios and flags to runs: files are read, demand is derived where it has to be, and everything that can be
 //! refused without a simulation is refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gpuscale::devices::LabelMapping;
@@ -103,7 +104,7 @@ impl Wanted {
             origin: Origin::Flags,
             name: None,
             recordings: args.recordings.clone(),
-            signals: args.reading.signals().to_vec(),
+            signals: replaced(std::iter::empty(), args.reading.signals())?,
             reading: args.reading.applied_to(Reading::default()),
             r#loop: args.reading.loop_or(Loop::Closed),
             series: args.series.clone(),
@@ -135,7 +136,7 @@ impl Wanted {
             origin: Origin::Scenario(path.to_owned()),
             name: Some(name),
             recordings: recordings.iter().map(|file| directory.join(file)).collect(),
-            signals: own.chain(args.reading.signals().iter().cloned()).collect(),
+            signals: replaced(own, args.reading.signals())?,
             reading: args.reading.applied_to(reading),
             r#loop: args.reading.loop_or(r#loop),
             series,
@@ -149,6 +150,13 @@ impl Wanted {
 
     fn ready(self, args: &Simulate) -> Result<Ready, Error> {
         let path = self.recordings.first().cloned().unwrap_or_default();
+        if self.r#loop == Loop::Closed && (!self.signals.is_empty() || self.reading.nodes.is_some()) {
+            return Err(Error::Usage(
+                "recorded signals and nodes (`--signal`, `--nodes`) are for the open loop: in the closed one, queues and \
+                 nodes are simulated; leave them out, or use `--loop open`"
+                    .to_owned(),
+            ));
+        }
         match (
             recordings::load(&self.recordings, &self.signals, &self.reading)?,
             self.r#loop,
@@ -242,6 +250,7 @@ impl Wanted {
             censored_percent: advice::percent(derived.share(&derived.censored)),
             unknown_percent: advice::percent(derived.share(&derived.unknown)),
             unknown_device_percent: advice::percent(derived.unknown_share),
+            remarks: history.remarks().to_vec(),
         };
         let judged = self.policies(args, &demand, self.pool.gpus_per_node)?;
         self.closed(args, &demand, judged, Some((from, derived)))
@@ -285,6 +294,19 @@ impl Wanted {
             interval_ms: interval_ms(&self.pool, &unseen)?,
         };
         // The default policy's bounds follow what the history shows.
+        for (signal, _) in &self.signals {
+            let known = |judged: &Judged| judged.queries.iter().any(|query| query.signal == *signal);
+            if !unseen.iter().any(known) {
+                return Err(Error::Usage(format!(
+                    "no policy has a signal `{signal}`, for which there is a recording; correct the name"
+                )));
+            }
+        }
+        let refused = |source| Error::History {
+            path: path.clone(),
+            source,
+        };
+        history.walkable(declared.interval_ms).map_err(refused)?;
         let judged = match history.demand(&first.config, declared.interval_ms) {
             Ok(derived) => self.policies(args, &derived.demand, declared.gpus_per_node)?,
             Err(_) => unseen,
@@ -309,6 +331,23 @@ impl Wanted {
             .collect();
         names.join(", ")
     }
+}
+
+/// Recordings of signals: those of the flags in place of a scenario's, each once.
+fn replaced(
+    own: impl Iterator<Item = (String, PathBuf)>,
+    flags: &[(String, PathBuf)],
+) -> Result<Vec<(String, PathBuf)>, Error> {
+    let mut signals: BTreeMap<String, PathBuf> = own.collect();
+    for (index, (signal, file)) in flags.iter().enumerate() {
+        if flags[..index].iter().any(|(other, _)| other == signal) {
+            return Err(Error::Usage(format!(
+                "`--signal {signal}=…` is given twice; keep one"
+            )));
+        }
+        signals.insert(signal.clone(), file.clone());
+    }
+    Ok(signals.into_iter().collect())
 }
 
 impl Origin {

@@ -5,7 +5,7 @@ use crate::policy::evaluation::Evaluation;
 use crate::policy::memory::Intent;
 use crate::policy::observation::{Now, Observation};
 use crate::policy::sample::Sample;
-use crate::policy::windows::{Delta, Device};
+use crate::policy::windows::{Delta, Device, ReadStatus};
 use crate::policy::{Memory, Windows, evaluate};
 use crate::simulator::scorecard::Meter;
 
@@ -60,11 +60,23 @@ impl<'a> Driver<'a> {
         samples: &[Sample],
         inventory: Option<&[Device]>,
     ) {
+        self.ingest_read(now_ms, samples, inventory, &[]);
+    }
+
+    /// The same, and how each signal was read.
+    #[inline]
+    pub(in crate::simulator) fn ingest_read(
+        &mut self,
+        now_ms: Millis,
+        samples: &[Sample],
+        inventory: Option<&[Device]>,
+        reads: &[ReadStatus],
+    ) {
         self.windows.ingest(&Delta {
             now_ms,
             samples,
             inventory,
-            reads: &[],
+            reads,
         });
     }
 

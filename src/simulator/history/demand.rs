@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::policy::config::{Config, Micro, Millis, ONE, SignalSource};
 use crate::policy::sample::{Channel, DeviceId, POOL, Sample};
-use crate::policy::windows::{Device, Health};
+use crate::policy::windows::Device;
 use crate::policy::{READS_ZERO, WORKING_POWER};
 use crate::recording::{Demand, MAX_DEMAND};
 
@@ -101,10 +101,8 @@ struct Sums {
 impl Sums {
     fn of(devices: &[Device], last: &BTreeMap<DeviceId, Last>, pinned_at: Micro, now_ms: Millis) -> Self {
         let mut sums = Self::default();
-        for device in devices.iter().filter(|device| device.health == Health::Healthy) {
-            if now_ms < device.ready_since_ms {
-                continue;
-            }
+        // A device with a hardware fault counts as well: what it does is demand, and its fault code never falls back.
+        for device in devices.iter().filter(|device| now_ms >= device.ready_since_ms) {
             sums.expected += device.weight;
             let Some(load) = last.get(&device.id).and_then(|last| last.known(now_ms)) else {
                 continue;
@@ -116,11 +114,8 @@ impl Sums {
         sums
     }
 
-    /// GPUs at work, with unknown devices as busy as the known ones.
+    /// GPUs at work, with unknown devices as busy as the known ones; `None` when none is known.
     fn demand(&self) -> Option<Micro> {
-        if self.expected == 0 {
-            return Some(0);
-        }
         let all = self.busy * i128::from(self.expected);
         let known = i128::from(self.known);
         (known > 0).then(|| Micro::try_from(all / known).map_or(MAX_DEMAND, |demand| demand.min(MAX_DEMAND)))
@@ -151,6 +146,7 @@ impl History<'_> {
         let Some(signal) = signal else {
             return Err(HistoryError::NoUtilization);
         };
+        self.walkable(step_ms)?;
         let mut replay = self.clone();
         let own = |channel: Channel, of: u16| {
             channel == Channel::Power || (channel == Channel::Load && of == signal)
@@ -166,7 +162,7 @@ impl History<'_> {
         let first_ms = start_ms.div_euclid(step_ms) * step_ms;
         let hold_ms = self.frame.hold_ms;
         let mut last: BTreeMap<DeviceId, Last> = BTreeMap::new();
-        let (mut values, mut before) = (Vec::new(), 0);
+        let (mut values, mut before) = (Vec::new(), None);
         let (mut censored, mut unknown) = (Stretches::default(), Stretches::default());
         let (mut expected_time, mut unknown_time) = (0_i128, 0_i128);
         let mut now_ms = first_ms;
@@ -176,12 +172,18 @@ impl History<'_> {
             self.read_until(until_ms, |sample| {
                 last.entry(sample.device).or_default().take(&sample, hold_ms);
             });
-            self.devices_changed(until_ms);
+            let _ = self.devices_changed(until_ms);
             let sums = Sums::of(self.expected(), &last, pinned_at, until_ms);
-            before = sums.demand().unwrap_or(before);
-            values.push(before);
+            let empty = sums.expected == 0 && self.known_empty(until_ms);
+            let known = sums.demand().or(empty.then_some(0));
+            if let (None, Some(first)) = (before, known) {
+                // What was before the first sample is not known either, and not nothing.
+                values.fill(first);
+            }
+            before = known.or(before);
+            values.push(before.unwrap_or(0));
             censored.note(now_ms, step_ms, sums.pinned);
-            unknown.note(now_ms, step_ms, sums.known < sums.expected);
+            unknown.note(now_ms, step_ms, known.is_none() || sums.known < sums.expected);
             expected_time += i128::from(sums.expected);
             unknown_time += i128::from(sums.expected - sums.known);
             now_ms += step_ms;

@@ -12,7 +12,7 @@ use crate::policy::config::{Micro, Millis, ONE};
 use crate::policy::sample::{DeviceId, NodeId};
 use crate::policy::windows::{Device, Health, health_after_xid};
 
-use super::steps::Steps;
+use super::steps::{Steps, count};
 
 /// How long before the recording a node that is there at its beginning counts as Ready.
 const LONG_BEFORE_MS: Millis = 24 * 3_600_000;
@@ -56,6 +56,12 @@ pub(super) struct Fleet {
     nodes: Vec<String>,
     current: Vec<Device>,
     next_change: usize,
+    /// Presences that have begun, and those of them that have not ended.
+    begun: usize,
+    active: Vec<Presence>,
+    /// Changes of health that were taken in, and what they came to.
+    told: usize,
+    unhealthy: BTreeMap<DeviceId, Health>,
 }
 
 /// When the recording begins and ends, and for how long a sample speaks for its device.
@@ -67,7 +73,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    fn ready_since(&self, from_ms: Millis) -> Millis {
+    pub(super) fn ready_since(&self, from_ms: Millis) -> Millis {
         if from_ms - self.start_ms <= OPENING_MS {
             self.start_ms - LONG_BEFORE_MS
         } else {
@@ -133,6 +139,10 @@ impl Fleet {
             nodes,
             current: Vec::new(),
             next_change: 0,
+            begun: 0,
+            active: Vec::new(),
+            told: 0,
+            unhealthy: BTreeMap::new(),
         }
     }
 
@@ -141,28 +151,34 @@ impl Fleet {
         &self.nodes
     }
 
-    /// The devices expected at `now_ms`, ordered by id, if they changed since the last call. Times have to rise.
-    pub(super) fn changed(&mut self, now_ms: Millis) -> Option<&[Device]> {
+    /// Moves to `now_ms` and says whether the devices expected changed since the last call. Times have to rise.
+    pub(super) fn changed(&mut self, now_ms: Millis) -> bool {
         let until = self.changes.partition_point(|&at_ms| at_ms <= now_ms);
         if until == self.next_change {
-            return None;
+            return false;
         }
         self.next_change = until;
+        self.active.retain(|presence| now_ms < presence.to_ms);
+        let begun = self.presences[self.begun..].partition_point(|presence| presence.from_ms <= now_ms);
+        let new = self.presences[self.begun..self.begun + begun].iter();
+        self.active
+            .extend(new.filter(|presence| now_ms < presence.to_ms).copied());
+        self.begun += begun;
+        let news = self.health[self.told..].partition_point(|&(at_ms, ..)| at_ms <= now_ms);
+        let told = self.health[self.told..self.told + news].iter();
+        self.unhealthy
+            .extend(told.map(|&(_, device, health)| (device, health)));
+        self.told += news;
         let mut current: BTreeMap<DeviceId, Device> = BTreeMap::new();
-        let present = |presence: &&Presence| presence.from_ms <= now_ms && now_ms < presence.to_ms;
-        for presence in self.presences.iter().filter(present) {
+        for presence in &self.active {
             current.entry(presence.device).or_insert(Device {
                 weight: presence.weight,
+                health: self.unhealthy.get(&presence.device).copied().unwrap_or_default(),
                 ..Device::new(presence.device, presence.node, presence.ready_since_ms)
             });
         }
-        for &(_, device, health) in self.health.iter().take_while(|&&(at_ms, ..)| at_ms <= now_ms) {
-            if let Some(device) = current.get_mut(&device) {
-                device.health = health;
-            }
-        }
         self.current = current.into_values().collect();
-        Some(&self.current)
+        true
     }
 
     /// The devices of the last call of [`Fleet::changed`].
@@ -204,13 +220,9 @@ struct Stay {
 fn stays(gpus: &Steps, frame: Frame) -> Vec<Stay> {
     let mut stays = Vec::new();
     let mut open: Option<Stay> = None;
-    for &(at_ms, value) in gpus.changes() {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to what a node can have"
-        )]
-        let count = value.round().clamp(0.0, 64.0) as usize;
+    // A stale marker says that nobody told any more, not that the node went.
+    for &(at_ms, value) in gpus.changes().iter().filter(|(_, value)| value.is_finite()) {
+        let count = count(value).min(64) as usize;
         match (&mut open, count) {
             (Some(_), 0) => stays.extend(open.take().map(|stay| Stay { to_ms: at_ms, ..stay })),
             (None, 0) => {}
@@ -243,7 +255,11 @@ fn of_stay(
         .collect();
     let gpus: BTreeSet<Identity> = reported.iter().map(|(_, identity, _)| identity.gpu()).collect();
     // More GPUs than the node has: one was replaced, and each counts until its successor reports.
-    let replaced = gpus.len() > stay.gpus;
+    // A GPU that was split into instances, or put together again, is followed by them likewise.
+    let split = reported.iter().any(|(_, identity, _)| {
+        identity.is_instance() && reported.iter().any(|(_, other, _)| **other == identity.gpu())
+    });
+    let replaced = split || gpus.len() > stay.gpus;
     let others = |seen: &Seen| {
         let (first_ms, last_ms) = (seen.first_ms, seen.last_ms);
         let followed = reported
@@ -350,7 +366,7 @@ mod tests {
     /// Expected devices at each hour.
     fn expected(fleet: &mut Fleet, hours: &[i64]) -> Vec<usize> {
         let at = |&hour: &i64| {
-            fleet.changed(T0 + hour * HOUR);
+            let _ = fleet.changed(T0 + hour * HOUR);
             fleet.current().len()
         };
         hours.iter().map(at).collect()

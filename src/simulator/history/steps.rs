@@ -30,7 +30,10 @@ impl Steps {
         let after = self.changes.partition_point(|&(from_ms, _)| from_ms <= at_ms);
         let known = |changes: &[(i64, f64)]| {
             let mut known = changes.iter().map(|&(_, value)| value);
-            (known.clone().rfind(|value| value.is_finite()), known.find(|value| value.is_finite()))
+            (
+                known.clone().rfind(|value| value.is_finite()),
+                known.find(|value| value.is_finite()),
+            )
         };
         let (before, after) = self.changes.split_at(after);
         known(before).0.or(known(after).1)
@@ -84,10 +87,20 @@ mod tests {
         }
         let metrics = builder.finish().unwrap();
         let steps = Steps::of(&metrics.series()[0]);
-        let finite: Vec<_> = steps.changes().iter().filter(|(_, value)| value.is_finite()).collect();
+        let finite: Vec<_> = steps
+            .changes()
+            .iter()
+            .filter(|(_, value)| value.is_finite())
+            .collect();
         assert_eq!(finite, [&(T0, 2.0), &(T0 + 180_000, 4.4)]);
-        assert_eq!((steps.known_at(T0 - 1), steps.known_at(T0 + 60_000)), (None, Some(2.0)));
-        assert_eq!((steps.known_at(T0 + 120_000), steps.at(T0 + 120_000)), (None, Some(2.0)));
+        assert_eq!(
+            (steps.known_at(T0 - 1), steps.known_at(T0 + 60_000)),
+            (None, Some(2.0))
+        );
+        assert_eq!(
+            (steps.known_at(T0 + 120_000), steps.at(T0 + 120_000)),
+            (None, Some(2.0))
+        );
         assert_eq!(steps.count_at(T0 - 1), Some(2));
         assert_eq!(steps.count_at(T0 + 179_999), Some(2));
         assert_eq!(steps.count_at(T0 + 180_000), Some(4));

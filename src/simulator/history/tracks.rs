@@ -12,12 +12,15 @@ pub(super) enum Unit {
     Dcgm(DcgmMetric, f64),
     /// The result of a query.
     Series(SeriesUnit),
+    /// A metric that the device does not have, whatever the exporter writes.
+    Nothing,
 }
 
 impl Unit {
     fn normalize(self, value: f64) -> Result<i64, Dropped> {
         match self {
             Self::Dcgm(metric, full) => metric.normalize(value, full),
+            Self::Nothing => Err(Dropped::OutOfRange),
             Self::Series(SeriesUnit::Percent) => micros(value / 100.0),
             Self::Series(SeriesUnit::Ratio | SeriesUnit::Count | SeriesUnit::Gpus) => micros(value),
         }
@@ -50,6 +53,8 @@ pub(super) struct Track<'a> {
     /// Series that have not begun, the next one last.
     waiting: Vec<Member<'a>>,
     pod: bool,
+    /// The time of the last reading that was one.
+    read_ms: Option<Millis>,
 }
 
 impl<'a> Track<'a> {
@@ -69,12 +74,16 @@ impl<'a> Track<'a> {
             running: Vec::new(),
             waiting: members,
             pod: false,
+            read_ms: None,
         }
     }
 
-    /// Whether a pod had the device at the last reading.
-    pub(super) fn has_pod(&self) -> bool {
-        self.pod
+    /// Whether no pod has the device, which only a reading that still holds can tell.
+    pub(super) fn is_free(&self, now_ms: Millis, hold_ms: Millis) -> bool {
+        let told = self
+            .read_ms
+            .is_some_and(|at_ms| now_ms < at_ms.saturating_add(hold_ms));
+        told && !self.pod
     }
 
     /// Hands out the readings up to and including `now_ms`.
@@ -108,7 +117,7 @@ impl<'a> Track<'a> {
         }
         self.running.retain(|member| member.samples.peek().is_some());
         if value.is_some() {
-            self.pod = pod;
+            (self.pod, self.read_ms) = (pod, Some(at_ms));
         }
         Sample {
             at_ms,
@@ -170,14 +179,14 @@ mod tests {
         ]);
         let mut track = track(&metrics);
         assert_eq!(readings(&mut track, 14), [(0, Some(1))]);
-        assert!(!track.has_pod());
+        assert!(track.is_free(T0 + 1_000_000, 2_000_000));
         assert_eq!(
             readings(&mut track, 45),
             [(15, Some(2)), (30, Some(80)), (45, Some(85))]
         );
-        assert!(track.has_pod());
+        assert!(!track.is_free(T0 + 45_000, 90_000));
         assert_eq!(readings(&mut track, 1000), [(60, None), (90, Some(0))]);
-        assert!(!track.has_pod());
+        assert!(track.is_free(T0 + 1_000_000, 2_000_000));
         assert_eq!(readings(&mut track, 2000), []);
     }
 

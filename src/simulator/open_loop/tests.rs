@@ -362,3 +362,362 @@ mod derived {
         assert_eq!(derived.unknown_share, MICRO / 3);
     }
 }
+
+/// What a review of the replay found by feeding it recordings as they are in the field.
+mod odd {
+    use super::*;
+    use crate::recording::MICRO;
+
+    fn history<'a>(metrics: &'a Metrics, policy: &'a (Config, Vec<Query>)) -> History<'a> {
+        History::new(metrics, &policy.0, &policy.1, &LabelMapping::default()).unwrap()
+    }
+
+    fn refused(metrics: &Metrics) -> String {
+        let (config, queries) = serving();
+        let result = History::new(metrics, &config, &queries, &LabelMapping::default());
+        result.map(|_| ()).unwrap_err().to_string()
+    }
+
+    fn never_shrinks(metrics: &Metrics, policy: &(Config, Vec<Query>)) -> Advice {
+        let (advice, _) = said(metrics, policy);
+        assert_eq!(advice.directions.1, 0, "{:?}", advice.reasons);
+        advice
+    }
+
+    #[test]
+    fn ready_nodes_without_devices_are_unknown_and_not_idle() {
+        // Three of four exporters die for good, and there is no inventory.
+        let mut tape = Tape::default()
+            .node("a", 0..240, 20.0)
+            .hold(schema::NODES_REQUESTED, &[], 0..240, 4.0)
+            .hold(schema::NODES_READY, &[], 0..240, 4.0);
+        for node in ["b", "c", "d"] {
+            tape = tape.node(node, 0..60, 90.0);
+        }
+        let metrics = tape.end();
+        let (advice, seen) = said(&metrics, &serving());
+        assert_eq!(quality_at(&seen, 120), Quality::LowCoverage);
+        let after = seen.iter().filter(|one| one.at.wall_ms > T0 + 63 * MINUTE);
+        assert!(
+            after.clone().all(|one| one.decision.to >= one.decision.from),
+            "{advice:?}"
+        );
+        // And they are no idle demand either.
+        let policy = serving();
+        let derived = history(&metrics, &policy).demand(&policy.0, 15_000).unwrap();
+        assert!(
+            derived
+                .demand
+                .values()
+                .iter()
+                .all(|&gpus| gpus >= MICRO * 16 / 10),
+            "8 GPUs at 20 %"
+        );
+        assert!(derived.share(&derived.unknown) > MICRO / 2);
+    }
+
+    #[test]
+    fn a_declared_size_is_expected_too() {
+        let metrics = Tape::default().node("a", 0..120, 3.0).end();
+        let (config, queries) = serving();
+        let declared = Declared {
+            nodes: Some(4),
+            ..DECLARED
+        };
+        let history = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap();
+        let advice = open_loop(history, &config, &declared, &mut Unwatched);
+        assert_eq!((advice.node_count, advice.directions.1), (NodeCount::Declared, 0));
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_reported_has_the_demand_of_the_time_around_it() {
+        let late = Tape::default()
+            .hold(schema::NODES_READY, &[], 0..120, 1.0)
+            .node("a", 60..120, 50.0)
+            .end();
+        let policy = serving();
+        let derived = history(&late, &policy).demand(&policy.0, 15_000).unwrap();
+        assert!(
+            derived.demand.values().iter().all(|&gpus| gpus == MICRO),
+            "one GPU's work, from the start"
+        );
+        assert!(derived.share(&derived.unknown) > MICRO * 4 / 10);
+        // Where the inventory says that there is no node, nothing was wanted of nobody.
+        let gone = Tape::default()
+            .node("a", 0..60, 50.0)
+            .listed("a", 0..60)
+            .hold(schema::NODE_GPUS, &[("node", "a")], 60..120, 0.0)
+            .end();
+        let derived = history(&gone, &policy).demand(&policy.0, 15_000).unwrap();
+        assert_eq!(derived.demand.values().last(), Some(&0));
+    }
+
+    #[test]
+    fn what_a_recording_says_of_itself_is_no_time() {
+        let metrics = Tape::default()
+            .hold(schema::INFO, &[("version", "1")], -40_000..-39_999, 1.0)
+            .node("a", 0..60, 50.0)
+            .end();
+        let policy = serving();
+        assert_eq!(history(&metrics, &policy).span_ms().0, T0);
+    }
+
+    #[test]
+    fn a_blank_limit_is_no_limit() {
+        let power =
+            policy("  signals: [ { name: watts, dcgm: { metric: PowerRatio }, targetPercentage: 75 } ]\n");
+        let labels = [
+            ("UUID", "a-0"),
+            ("Hostname", "a"),
+            ("modelName", "NVIDIA A100-SXM4-80GB"),
+        ];
+        for blank in [9_223_372_036_854_775_794.0, 2_147_483_632.0] {
+            let metrics = Tape::default()
+                .hold("DCGM_FI_DEV_POWER_USAGE", &labels, 0..60, 390.0)
+                .hold("DCGM_FI_DEV_POWER_MGMT_LIMIT", &labels, 0..60, blank)
+                .end();
+            let (_, seen) = said(&metrics, &power);
+            let last = seen.last().unwrap().signals()[0];
+            assert!(last.demand_low > 900_000, "390 of 400 W is busy: {last:?}");
+        }
+    }
+
+    #[test]
+    fn gpu_utilization_of_a_mig_instance_is_no_reading() {
+        let labels = [
+            ("UUID", "a"),
+            ("GPU_I_ID", "3"),
+            ("GPU_I_PROFILE", "3g.40gb"),
+            ("Hostname", "a"),
+        ];
+        let metrics = Tape::default()
+            .hold("DCGM_FI_DEV_GPU_UTIL", &labels, 0..120, 0.0)
+            .end();
+        let policy = serving();
+        let advice = never_shrinks(&metrics, &policy);
+        assert!(!advice.qualities.contains_key("Good"), "{advice:?}");
+        assert!(history(&metrics, &policy).remarks()[0].contains("does not exist for MIG"));
+    }
+
+    #[test]
+    fn an_instance_without_a_profile_is_refused() {
+        let labels = [("UUID", "a"), ("GPU_I_ID", "3"), ("Hostname", "a")];
+        let metrics = Tape::default()
+            .hold("DCGM_FI_DEV_GPU_UTIL", &labels, 0..5, 0.0)
+            .end();
+        assert!(refused(&metrics).contains("needs the label `GPU_I_PROFILE`"));
+    }
+
+    #[test]
+    fn a_gpu_that_was_split_keeps_its_past() {
+        let engine = policy(
+            "  signals: [ { name: gpu, dcgm: { metric: GraphicsEngineActive }, targetPercentage: 75 } ]\n",
+        );
+        let whole = [("UUID", "a"), ("Hostname", "a")];
+        let mut tape = Tape::default()
+            .hold("DCGM_FI_PROF_GR_ENGINE_ACTIVE", &whole, 0..60, 0.7)
+            .hold(schema::NODE_GPUS, &[("node", "a")], 0..120, 1.0);
+        for instance in ["1", "2"] {
+            let labels = [
+                whole[0],
+                whole[1],
+                ("GPU_I_ID", instance),
+                ("GPU_I_PROFILE", "3g.40gb"),
+            ];
+            tape = tape.hold("DCGM_FI_PROF_GR_ENGINE_ACTIVE", &labels, 60..120, 0.5);
+        }
+        let metrics = tape.end();
+        let (_, seen) = said(&metrics, &engine);
+        assert_eq!(
+            (quality_at(&seen, 50), quality_at(&seen, 110)),
+            (Quality::Good, Quality::Good)
+        );
+        let derived = history(&metrics, &engine).demand(&engine.0, 15_000).unwrap();
+        assert_eq!(derived.demand.values().first(), Some(&700_000));
+        assert_eq!(derived.demand.values().last(), Some(&428_570));
+    }
+
+    #[test]
+    fn a_signal_that_is_not_recorded_is_unknown_whatever_its_absence_means() {
+        let both = policy(
+            "  signals:\n  - { name: gpu, dcgm: { metric: GpuUtilization }, targetPercentage: 75 }\n  \
+             - { name: queue, promql: 'sum(waiting)', unit: count, perNode: 8, absent: Zero }\n  \
+             behavior: { scaleDown: { stabilization: 5m, cooldown: 1m } }\n",
+        );
+        let metrics = Tape::default()
+            .node("a", 0..120, 3.0)
+            .node("b", 0..120, 3.0)
+            .end();
+        never_shrinks(&metrics, &both);
+        assert!(history(&metrics, &both).remarks()[0].contains("nothing of signal `queue`"));
+    }
+
+    #[test]
+    fn a_device_of_which_nothing_is_heard_is_not_free() {
+        let training = policy(
+            "  workload: Exclusive\n  signals: [ { name: pods, gpuRequests: {} }, { name: gpu, dcgm: { metric: GpuUtilization } } ]\n",
+        );
+        let mut declared = DECLARED;
+        declared.gpus_per_node = 1;
+        let metrics = Tape::default()
+            .hold(
+                "DCGM_FI_DEV_GPU_UTIL",
+                &[("UUID", "a"), ("Hostname", "a"), ("pod", "p")],
+                0..120,
+                90.0,
+            )
+            .hold(
+                "DCGM_FI_DEV_GPU_UTIL",
+                &[("UUID", "b"), ("Hostname", "b"), ("pod", "")],
+                0..10,
+                0.0,
+            )
+            .hold(schema::NODE_GPUS, &[("node", "a")], 0..120, 1.0)
+            .hold(schema::NODE_GPUS, &[("node", "b")], 0..120, 1.0)
+            .hold(schema::PODS_WAITING, &[("gpus", "1")], 0..120, 1.0)
+            .end();
+        let (config, queries) = &training;
+        let history = History::new(&metrics, config, queries, &LabelMapping::default()).unwrap();
+        let mut last = None;
+        open_loop(history, config, &declared, &mut |tick: &Tick<'_>| {
+            last = Some(*tick.evaluation)
+        });
+        assert!(
+            last.unwrap().decision.wish > 2,
+            "a silent GPU has no room for the pod that waits"
+        );
+    }
+
+    #[test]
+    fn a_fault_code_does_not_take_work_out_of_the_demand() {
+        let labels = [("UUID", "a-0"), ("Hostname", "a")];
+        let metrics = Tape::default()
+            .node("a", 0..120, 80.0)
+            .hold("DCGM_FI_DEV_XID_ERRORS", &labels, 0..30, 0.0)
+            .hold("DCGM_FI_DEV_XID_ERRORS", &labels, 30..120, 63.0)
+            .end();
+        let policy = serving();
+        let derived = history(&metrics, &policy).demand(&policy.0, 15_000).unwrap();
+        assert_eq!(derived.demand.values().last(), Some(&(MICRO * 16 / 10)));
+    }
+
+    #[test]
+    fn pods_are_unseen_where_nothing_is_said_of_them() {
+        let training = policy("  workload: Exclusive\n  signals: [ { name: pods, gpuRequests: {} } ]\n");
+        let metrics = Tape::default()
+            .hold(schema::NODES_READY, &[], 0..60, 1.0)
+            .hold(schema::PODS_WAITING, &[("gpus", "2")], 20..30, 3.0)
+            .hold(schema::PODS_WAITING, &[("gpus", "2")], 30..31, f64::NAN)
+            .end();
+        let (_, seen) = said(&metrics, &training);
+        let at = |minute| quality_at(&seen, minute);
+        assert_eq!((at(10), at(25)), (Quality::NoClusterView, Quality::Good));
+        assert_eq!(at(45), Quality::NoClusterView);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_series() {
+        let tape = || Tape::default().node("a", 0..5, 1.0);
+        for (metrics, words) in [
+            (
+                tape().hold(schema::NODE_PRICE, &[], 0..5, -5.0).end(),
+                "has the value -5; a node-hour costs",
+            ),
+            (
+                tape().hold(schema::NODES_READY, &[], 0..5, 1e12).end(),
+                "a number of nodes is from 0 to",
+            ),
+            (
+                tape().hold(schema::NODE_GPUS, &[], 0..5, 1.0).end(),
+                "needs the label `node`",
+            ),
+            (
+                tape().hold(schema::PODS_WAITING, &[], 0..5, 1.0).end(),
+                "needs the label `gpus`",
+            ),
+            (
+                tape().hold(schema::INFO, &[], 0..5, 1.0).end(),
+                "needs the label `version`, which is 1",
+            ),
+            (
+                tape()
+                    .hold(
+                        schema::INFO,
+                        &[("version", "1"), ("gpus_per_node", "x")],
+                        0..5,
+                        1.0,
+                    )
+                    .end(),
+                "needs the label `gpus_per_node` to be a number",
+            ),
+            (
+                tape().listed("aks-a", 0..5).end(),
+                "the devices are in nodes `a`, and the inventory",
+            ),
+            (
+                tape()
+                    .hold(schema::NODE_GPUS, &[("node", "a"), ("replica", "x")], 0..5, 1.0)
+                    .hold(schema::NODE_GPUS, &[("node", "a"), ("replica", "y")], 0..5, 0.0)
+                    .end(),
+                "has several series",
+            ),
+        ] {
+            let error = refused(&metrics);
+            assert!(error.contains(words), "no `{words}` in: {error}");
+        }
+    }
+
+    #[test]
+    fn one_odd_time_is_named_instead_of_walked_to() {
+        let metrics = Tape::default()
+            .node("a", 0..60, 50.0)
+            .hold("up", &[("job", "old")], -12_000_000..-11_999_999, 1.0)
+            .end();
+        let policy = serving();
+        let error = history(&metrics, &policy)
+            .demand(&policy.0, 15_000)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`up{job=\"old\"}`") && error.contains("remove the sample"),
+            "{error}"
+        );
+        let short = Tape::default().node("a", 0..1, 50.0).end();
+        let error = history(&short, &policy)
+            .walkable(600_000)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("less than one interval of 600 s"), "{error}");
+    }
+
+    #[test]
+    fn samples_further_apart_than_one_counts_are_remarked() {
+        let mut builder = MetricsBuilder::new();
+        let labels = Labels::new("DCGM_FI_DEV_GPU_UTIL", [("UUID", "a"), ("Hostname", "a")]).unwrap();
+        let id = builder.series(labels).unwrap();
+        for slot in 0..20 {
+            builder.push(id, T0 + slot * 5 * MINUTE, 9.0, 1).unwrap();
+        }
+        let (metrics, policy) = (builder.finish().unwrap(), serving());
+        let remarks = history(&metrics, &policy).remarks().to_vec();
+        assert!(
+            remarks
+                .iter()
+                .any(|remark| remark.contains("s apart and each counts for 90 s")),
+            "{remarks:?}"
+        );
+    }
+
+    #[test]
+    fn a_model_without_a_known_limit_is_remarked() {
+        let labels = [("UUID", "a"), ("Hostname", "a"), ("modelName", "NVIDIA GB200")];
+        let metrics = Tape::default()
+            .hold("DCGM_FI_DEV_GPU_UTIL", &labels, 0..5, 0.0)
+            .hold("DCGM_FI_DEV_POWER_USAGE", &labels, 0..5, 390.0)
+            .end();
+        let policy = serving();
+        assert!(
+            history(&metrics, &policy).remarks()[0].contains("power limit of `NVIDIA GB200` is not known")
+        );
+    }
+}
