@@ -32,7 +32,7 @@ use super::{Format, FormatArgs, input};
 use crate::error::Error;
 
 pub(super) const ABOUT: &str = "\
-Replays a recorded demand through policies and prints their scorecard.
+Replays a recording of demand or of metrics through policies and prints their scorecard.
 
 The policies run in a simulated pool whose nodes boot late and are billed from the request. Beside them \
 stand the clairvoyant optima (the least that any autoscaler could have paid) and the autoscalers people \
@@ -60,6 +60,9 @@ Examples:
 
   # Charts and every decision as a page to open or to attach
   gpuscale simulate scenario/ --report report.html
+
+  # What would my policy have said to what Prometheus saw?
+  gpuscale simulate --recording query_range.json --policy mine.yaml --loop open --report said.html
 
   # Why did it do that at noon?
   gpuscale simulate scenario/ --explain 2020-05-02T12:00:00Z

@@ -97,7 +97,7 @@ pub struct Said {
     pub censored_percent: f64,
     /// Mean share of devices and time that was known, percent.
     pub coverage_percent: f64,
-    /// Time by the quality of the worst signal, percent.
+    /// Time by the quality of the first signal that could not be judged, percent.
     pub qualities: BTreeMap<String, f64>,
     /// Time by the rule that had the last word, percent.
     pub reasons: BTreeMap<String, f64>,

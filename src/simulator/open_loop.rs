@@ -70,7 +70,7 @@ pub struct Advice {
     pub directions: (u64, u64),
     /// Times that what it would do began or changed.
     pub turns: u64,
-    /// Ticks at which a signal was of this quality, for the worst signal of each tick; `Good` among them.
+    /// Ticks by the quality of the first signal that could not be judged; `Good` where all could.
     pub qualities: BTreeMap<&'static str, u64>,
     /// Ticks that ended with each reason.
     pub reasons: BTreeMap<&'static str, u64>,
