@@ -8,7 +8,9 @@
 //! It hands samples out in order of time and decides nothing.
 
 mod demand;
+mod error;
 mod fleet;
+mod lacking;
 mod sorter;
 mod steps;
 mod tracks;
@@ -20,125 +22,17 @@ use crate::devices::{Identity, LabelMapping};
 use crate::policy::Config;
 use crate::policy::config::{Micro, Millis};
 use crate::policy::observation::{Placement, PodRequest};
-use crate::policy::sample::{Channel, DeviceId, NodeId, Sample};
+use crate::policy::sample::{Channel, DeviceId, Sample};
 use crate::policy::windows::{Device, ReadStatus};
 use crate::recording::{Labels, MAX_POINTS, Metrics, Series, schema};
 
 pub use demand::{Derived, Stretch};
+pub use error::HistoryError;
 use fleet::{Fleet, Frame};
+use lacking::Lacking;
 use sorter::Sorter;
 use steps::Steps;
 use tracks::Track;
-
-/// Why a recording cannot be replayed through a policy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HistoryError {
-    /// A recording that a newer gpuscale wrote.
-    #[error(
-        "the recording has schema version `{found}`, and this gpuscale reads version {}; use a newer one",
-        schema::VERSION
-    )]
-    Version {
-        /// The version as read.
-        found: String,
-    },
-    /// None of the policy's signals is in the recording.
-    #[error(
-        "the recording has nothing that the policy reads; it reads {wanted}, and the recording has {has}"
-    )]
-    NothingRead {
-        /// What the policy's signals are read from.
-        wanted: String,
-        /// Metrics of the recording.
-        has: String,
-    },
-    /// No device is in a node that the inventory lists.
-    #[error(
-        "the devices are in nodes {devices}, and the inventory (`{}`) lists {inventory}; name nodes alike",
-        schema::NODE_GPUS
-    )]
-    OtherNodes {
-        /// Nodes as the devices name them.
-        devices: String,
-        /// Nodes of the inventory.
-        inventory: String,
-    },
-    /// A series of the pool without a label that it needs.
-    #[error("`{series}` needs the label `{label}`{wanted}")]
-    Label {
-        /// The series.
-        series: String,
-        /// The label.
-        label: &'static str,
-        /// What it has to be.
-        wanted: &'static str,
-    },
-    /// A value that cannot be.
-    #[error("`{series}` has the value {found}; {wanted}")]
-    Value {
-        /// The series.
-        series: String,
-        /// The value.
-        found: String,
-        /// What it has to be.
-        wanted: &'static str,
-    },
-    /// Fewer samples than one decision needs.
-    #[error(
-        "the recording is from {first} to {last}, which is less than one interval of {step}; record for longer"
-    )]
-    TooShort {
-        /// Its first sample.
-        first: String,
-        /// Its last sample.
-        last: String,
-        /// The interval.
-        step: String,
-    },
-    /// More decisions than anybody waits for; most often one sample with an odd time.
-    #[error(
-        "from the first sample, {first} ({first_series}), to the last, {last} ({last_series}), there are more than \
-         {MAX_POINTS} intervals of {step}; remove the sample whose time is wrong, or use a longer interval"
-    )]
-    TooLong {
-        /// The time of the first sample.
-        first: String,
-        /// Its series.
-        first_series: String,
-        /// The time of the last sample.
-        last: String,
-        /// Its series.
-        last_series: String,
-        /// The interval.
-        step: String,
-    },
-    /// A series whose labels do not say which device it is of.
-    #[error(
-        "`{series}` does not say which GPU it is of; it needs the label `UUID`, or `gpu` and one for the node"
-    )]
-    Unidentified {
-        /// The series.
-        series: String,
-    },
-    /// More than one series where there can be one.
-    #[error("{what} has several series: {series}; keep the one of the pool")]
-    Several {
-        /// What they are of.
-        what: String,
-        /// The series.
-        series: String,
-    },
-    /// The closed loop needs a demand, and no device signal gives one.
-    #[error(
-        "demand is derived from the utilization of devices, and the policy reads none that is in the recording; run it \
-         with `--loop open`, or with a recording of demand"
-    )]
-    NoUtilization,
-    /// A demand that cannot be put on a grid.
-    #[error(transparent)]
-    Demand(#[from] crate::recording::RecordingError),
-}
 
 /// Where the number of devices that should report comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,55 +68,6 @@ pub struct History<'a> {
     /// Since when the inventory says anything.
     listed_from_ms: Option<Millis>,
 }
-
-/// Nodes that are Ready and show no device: the first time that each was noticed, oldest first.
-///
-/// Their GPUs are expected like any other, so they are unknown until their devices report.
-#[derive(Debug, Clone, Default)]
-struct Lacking {
-    since_ms: Vec<Millis>,
-    /// Nodes Ready, where that was declared.
-    declared: Option<u32>,
-    /// Nodes Ready at the last look.
-    ready: u32,
-}
-
-/// Ids of devices of which nothing is known, beyond those of all others.
-const FIRST_LACKING: u32 = u32::MAX / 2;
-
-impl Lacking {
-    /// Notes how many there are at a time, of how many that are Ready; says whether that is news.
-    ///
-    /// A node that has just become Ready has its warm-up. One that was there and whose devices are gone has none: it is
-    /// unknown at once.
-    fn note(&mut self, nodes: u32, ready: u32, now_ms: Millis, frame: Frame) -> bool {
-        let nodes = usize::try_from(nodes).unwrap_or(usize::MAX).min(MOST_LACKING);
-        let before = self.since_ms.len();
-        let new = usize::try_from(ready.saturating_sub(self.ready)).unwrap_or(usize::MAX);
-        self.ready = ready;
-        self.since_ms.truncate(nodes);
-        let known = nodes.saturating_sub(before).saturating_sub(new);
-        let long_ago = frame.ready_since(frame.start_ms);
-        self.since_ms.splice(..0, std::iter::repeat_n(long_ago, known));
-        self.since_ms.resize(nodes, frame.ready_since(now_ms));
-        before != nodes
-    }
-
-    /// Their devices.
-    fn devices(&self, gpus_per_node: u32) -> impl Iterator<Item = Device> {
-        let nodes = (0_u32..).zip(&self.since_ms);
-        nodes.flat_map(move |(node, &since_ms)| {
-            (0..gpus_per_node).map(move |gpu| {
-                let place = node.saturating_mul(gpus_per_node).saturating_add(gpu);
-                let id = DeviceId(FIRST_LACKING.saturating_add(place));
-                Device::new(id, NodeId(FIRST_LACKING.saturating_add(node)), since_ms)
-            })
-        })
-    }
-}
-
-/// More nodes than a pool has.
-const MOST_LACKING: usize = 10_000;
 
 impl<'a> History<'a> {
     /// Sorts a recording out for a policy, given as its configuration and its queries.
