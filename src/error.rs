@@ -42,7 +42,10 @@ pub(crate) enum Error {
     Metrics { path: PathBuf, source: ReadError },
     /// A recording of metrics that says nothing to the policy.
     #[error("cannot replay recording `{}`", path.display())]
-    History { path: PathBuf, source: HistoryError },
+    History {
+        path: PathBuf,
+        source: Box<HistoryError>,
+    },
     /// A scenario or suite that was refused.
     #[error("cannot use {what} `{}`", path.display())]
     Scenario {

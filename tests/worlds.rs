@@ -149,9 +149,10 @@ fn checked(setup: &Setup<'_>) -> (Outcome, Last) {
         // A pod that waits fits on no free GPU, or it would have been placed before the policy was asked.
         let waits = tick.served < tick.demand;
         // The minimum is one of nodes that work: after an eviction it is asked for whatever waits.
-        let least = decision.reason == Reason::Limited(Rule::MinNodes) && tick.ready < setup.config.min_nodes;
+        let by_minimum =
+            decision.reason == Reason::Limited(Rule::MinNodes) && tick.ready < setup.config.min_nodes;
         assert!(
-            decision.to <= decision.from || waits || least,
+            decision.to <= decision.from || waits || by_minimum,
             "grew while nothing waits: {tick:?}"
         );
         let named = u32::try_from(decision.victims.as_slice().len()).unwrap();

@@ -67,6 +67,7 @@ impl Labels {
     }
 
     /// All labels but the name, ordered by name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.pairs
             .iter()

@@ -676,8 +676,12 @@ mod tests {
             }
         }
         let metrics = build(&samples);
-        let per_sample = metrics.heap_bytes() as f64 / samples.len() as f64;
-        assert!(per_sample < 9.5, "{per_sample} bytes per sample");
+        let bytes = metrics.heap_bytes();
+        assert!(
+            bytes * 2 < samples.len() * 19,
+            "{bytes} bytes for {} samples",
+            samples.len()
+        );
         let even: Vec<_> = samples
             .iter()
             .map(|&(gpu, t, v)| (gpu, t - t.rem_euclid(15_000), v))

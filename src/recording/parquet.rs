@@ -2,7 +2,7 @@
 //!
 //! The columns are those of every [long table](super::long_table). They are read one by one in batches of rows and not
 //! through the crate's rows: those are built by asserting what a file says of itself, and a garbled file must not end
-//! the process. For the same reason pages are looked at before they are decoded, see [`Guarded`].
+//! the process. For the same reason pages are looked at before they are decoded, see `column::Guarded`.
 //!
 //! A Parquet file says at its end where everything is, so it is held as a whole and may not be larger than
 //! [`MAX_FILE`].

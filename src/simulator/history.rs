@@ -2,7 +2,7 @@
 //!
 //! The series of the recording are sorted out once, by the rules of [`devices`](crate::devices): which device reported
 //! for which signal, which node it is in, how much of a GPU it is. What the pool had (nodes asked for, nodes Ready,
-//! inventory, price) is read from the series of the [`schema`](crate::recording::schema), from what was declared, or is assumed from the
+//! inventory, price) is read from the series of the [`schema`], from what was declared, or is assumed from the
 //! devices that were seen, in this order.
 //!
 //! It hands samples out in order of time and decides nothing.
@@ -16,6 +16,7 @@ mod steps;
 mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use crate::api::{Query, QuerySource};
 use crate::devices::{Identity, LabelMapping};
@@ -399,17 +400,12 @@ fn span(metrics: &Metrics) -> (Millis, Millis, [String; 2]) {
     let spans = timed.filter_map(|series| Some((series.span_ms()?, series)));
     let first = spans.clone().min_by_key(|((start_ms, _), _)| *start_ms);
     let last = spans.max_by_key(|((_, end_ms), _)| *end_ms);
-    match (first, last) {
-        (Some(((start_ms, _), first)), Some(((_, end_ms), last))) => (
-            start_ms,
-            end_ms,
-            [first, last].map(|series| format!("`{}`", series.labels())),
-        ),
-        _ => {
-            let (start_ms, end_ms) = metrics.span_ms();
-            (start_ms, end_ms, Default::default())
-        }
+    if let (Some(((start_ms, _), first)), Some(((_, end_ms), last))) = (first, last) {
+        let ends = [first, last].map(|series| format!("`{}`", series.labels()));
+        return (start_ms, end_ms, ends);
     }
+    let (start_ms, end_ms) = metrics.span_ms();
+    (start_ms, end_ms, Default::default())
 }
 
 /// Pods that wait over time, by the GPUs that each asks for.
@@ -435,11 +431,12 @@ fn waiting(metrics: &Metrics) -> Result<Vec<(u32, Steps)>, HistoryError> {
 
 /// The one series of a metric.
 fn one_of(metrics: &Metrics, name: &str) -> Result<Option<Steps>, HistoryError> {
-    one(metrics.of(name).iter().collect(), name).map(|series| series.map(Steps::of))
+    let series: Vec<&Series> = metrics.of(name).iter().collect();
+    one(&series, name).map(|series| series.map(Steps::of))
 }
 
-fn one<'a>(series: Vec<&'a Series>, what: &str) -> Result<Option<&'a Series>, HistoryError> {
-    match series.as_slice() {
+fn one<'a>(series: &[&'a Series], what: &str) -> Result<Option<&'a Series>, HistoryError> {
+    match series {
         [] => Ok(None),
         [only] => Ok(Some(only)),
         many => Err(HistoryError::Several {
@@ -461,7 +458,7 @@ fn listed(names: impl Iterator<Item = String>) -> String {
     let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`"));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        let _ = write!(text, " and {more} more");
     }
     text
 }

@@ -51,7 +51,7 @@ fn history<'a>(metrics: &'a Metrics, judged: &Judged, path: &Path) -> Result<His
     History::new(metrics, &judged.config, &judged.queries, &LabelMapping::default()).map_err(|source| {
         Error::History {
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         }
     })
 }
@@ -226,7 +226,7 @@ impl Wanted {
         let step_ms = interval_ms(&self.pool, &unseen)?;
         let refused = |source| Error::History {
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         };
         let derived = history.demand(&first.config, step_ms).map_err(refused)?;
         let demand = derived
@@ -304,7 +304,7 @@ impl Wanted {
         }
         let refused = |source| Error::History {
             path: path.clone(),
-            source,
+            source: Box::new(source),
         };
         history.walkable(declared.interval_ms).map_err(refused)?;
         let judged = match history.demand(&first.config, declared.interval_ms) {

@@ -1,7 +1,7 @@
 //! Samples from lines: the quick way for lines as all others, the careful way for the rest.
 //!
 //! The quick way takes a line whose series is known and after which come a value and a timestamp with one blank
-//! between them. It never finds a fault: whatever it does not take, [`grammar`](super::grammar) reads, and only that
+//! between them. It never finds a fault: whatever it does not take, `grammar` reads, and only that
 //! decides what is wrong with a line. Both give the same samples.
 
 use super::grammar::{self, Dialect};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::text;
 use super::tables;
 use crate::report::advice::{AdviceDocument, Said};
-use crate::report::json::{Document, ResultRow};
+use crate::report::json::{DerivedFrom, Document, ResultRow};
 use crate::report::sentence;
 use crate::simulator::scenario_run::ZERO_MISS;
 use crate::simulator::scorecard::Kind;
@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
         match self {
             Self::Scorecard(document) => {
                 let derived = document.scenario.derived_from.as_ref();
-                derived.map(|derived| derived.notes()).unwrap_or_default()
+                derived.map(DerivedFrom::notes).unwrap_or_default()
             }
             Self::Advice(document) => document.history.notes(),
         }

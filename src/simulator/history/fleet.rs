@@ -66,6 +66,7 @@ pub(super) struct Fleet {
 
 /// When the recording begins and ends, and for how long a sample speaks for its device.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "units stand last in names")]
 pub(super) struct Frame {
     pub(super) start_ms: Millis,
     pub(super) end_ms: Millis,
@@ -408,6 +409,7 @@ mod tests {
 
     #[test]
     fn only_a_new_hardware_code_makes_a_device_unhealthy_and_zero_clears_it() {
+        use Health::{Healthy, Unhealthy};
         let check = |codes: &[(i64, u32)], wanted: &[(i64, Health)]| {
             let codes = codes.iter().map(|&(hour, code)| (T0 + hour * HOUR, code));
             let found = health_changes(DeviceId(0), codes, T0);
@@ -417,7 +419,6 @@ mod tests {
                 .collect();
             assert_eq!(found, wanted);
         };
-        use Health::{Healthy, Unhealthy};
         check(&[(0, 79), (1, 79), (2, 79)], &[]);
         check(
             &[(0, 0), (1, 31), (2, 79), (3, 79), (4, 0)],

@@ -96,7 +96,7 @@ impl<'a> Sorter<'a, '_> {
         }
         let steps = nodes.into_iter().filter_map(|(node, series)| {
             let what = format!("{}{{node=\"{node}\"}}", schema::NODE_GPUS);
-            let steps = one(series, &what).transpose()?;
+            let steps = one(&series, &what).transpose()?;
             Some(steps.map(|series| (node, Steps::of(series))))
         });
         steps.collect()
@@ -250,7 +250,7 @@ impl<'a> Sorter<'a, '_> {
             };
             let own = |series: &&Series| series.labels().get(schema::SIGNAL_LABEL) == Some(&query.signal);
             let series: Vec<&Series> = self.metrics.of(schema::SIGNAL).iter().filter(own).collect();
-            if let Some(series) = one(series, &format!("signal {}", query.signal))? {
+            if let Some(series) = one(&series, &format!("signal {}", query.signal))? {
                 let target = (u16::try_from(index).unwrap_or(u16::MAX), Channel::Load);
                 let members = self.members(std::iter::once(series));
                 tracks.push(Track::new(target, (POOL, ONE), Unit::Series(unit), members));

@@ -143,7 +143,7 @@ fn what_is_drawn_of_a_silent_time_is_not_zero() {
     let history = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap();
     let mut least = i64::MAX;
     open_loop(history, &config, &DECLARED, &mut |tick: &Tick<'_>| {
-        least = least.min(tick.demand)
+        least = least.min(tick.demand);
     });
     assert_eq!(least, 2_400_000, "four GPUs at 60 %, whoever is silent");
 }
@@ -199,7 +199,7 @@ fn pods_that_own_their_gpus_keep_their_nodes() {
         let history = History::new(metrics, config, queries, &LabelMapping::default()).unwrap();
         let mut last = None;
         open_loop(history, config, &declared, &mut |tick: &Tick<'_>| {
-            last = Some(*tick.evaluation)
+            last = Some(*tick.evaluation);
         });
         last.unwrap().decision
     };
@@ -580,7 +580,7 @@ mod odd {
         let history = History::new(&metrics, config, queries, &LabelMapping::default()).unwrap();
         let mut last = None;
         open_loop(history, config, &declared, &mut |tick: &Tick<'_>| {
-            last = Some(*tick.evaluation)
+            last = Some(*tick.evaluation);
         });
         assert!(
             last.unwrap().decision.wish > 2,
