@@ -152,7 +152,7 @@ impl AdviceDocument {
                 node_count: advice
                     .map_or("assumed", |advice| count_word(advice.node_count))
                     .to_owned(),
-                remarks: history.remarks().to_vec(),
+                remarks: remarks(history, advice),
             },
             policies: said
                 .iter()
@@ -160,6 +160,19 @@ impl AdviceDocument {
                 .collect(),
         }
     }
+}
+
+/// What has to be known of the history, and of what was made of it.
+fn remarks(history: &History<'_>, advice: Option<&Advice>) -> Vec<String> {
+    let mut remarks = history.remarks().to_vec();
+    if advice.is_some_and(|advice| advice.derived.is_none()) {
+        remarks.push(
+            "no device metric is read, so nobody knows the demand; where it is drawn or traced as 0, that is no \
+             reading"
+                .to_owned(),
+        );
+    }
+    remarks
 }
 
 fn count_word(count: NodeCount) -> &'static str {
