@@ -8,6 +8,8 @@
 //! - [`recording`]: recorded demand, from bytes to values.
 //! - [`devices`]: from labelled series to the devices of a pool.
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
+//! - [`journal`]: what decisions were made from, and their proof.
+//! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
 //! - [`report`]: results and decisions as tables, JSON and words.
@@ -49,7 +51,10 @@ pub mod api;
 #[cfg(feature = "cli")]
 pub mod check;
 pub mod config;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod devices;
+pub mod journal;
 pub mod policy;
 pub mod recording;
 pub mod report;

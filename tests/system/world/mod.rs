@@ -1,0 +1,2 @@
+//! The world: pools of GPU nodes with a demand on them, their exporters and the server that scrapes them, and the
+//! platform that owns the pools. In virtual time, in memory, from a seed.
