@@ -9,6 +9,7 @@ pub mod ownership;
 pub mod ports;
 mod policy;
 pub mod state;
+pub mod throttle;
 pub mod turnstile;
 
 use std::marker::PhantomData;
