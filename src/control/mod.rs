@@ -3,6 +3,7 @@
 //! There is one loop for `run`, `controller` and every test. It knows no socket, no file and no runtime: what it needs
 //! of the world are the traits of [`ports`].
 
+pub mod intake;
 pub mod ports;
 mod policy;
 pub mod state;
