@@ -6,6 +6,7 @@
 pub mod intake;
 pub mod ports;
 mod policy;
+pub mod roster;
 pub mod state;
 
 use std::marker::PhantomData;
