@@ -100,11 +100,6 @@ impl SignalWindow {
         }
     }
 
-    /// How far back a reading still counts.
-    pub(super) fn horizon_ms(&self) -> Millis {
-        self.horizon_ms
-    }
-
     /// Whether the signal is read per device.
     pub(super) fn has_devices(&self) -> bool {
         self.membership == Membership::Inventory
@@ -125,6 +120,16 @@ impl SignalWindow {
             })
         };
         self.membership == Membership::Series && !self.tracks.iter().any(speaks)
+    }
+
+    /// How long a reading can matter: none that is older is kept.
+    pub(super) fn horizon_ms(&self) -> Millis {
+        self.horizon_ms.saturating_add(self.hold_ms)
+    }
+
+    /// Takes over when a value was last read, from windows that were not kept.
+    pub(super) fn recall(&mut self, newest_ms: Millis) {
+        self.newest_ms = self.newest_ms.max(Some(newest_ms));
     }
 
     /// Source time of the last read: nothing later is known.
