@@ -4,10 +4,10 @@
 //! with its reason. From the record the decisions can be made again, byte for byte, on another machine and with
 //! another build: that is what `gpuscale replay` does.
 
+use crate::policy::Memory;
 use crate::policy::evaluation::Evaluation;
 use crate::policy::observation::{Now, Observation};
 use crate::policy::windows::Delta;
-use crate::policy::Memory;
 
 /// The beginning of a stretch of ticks: a start of the process, or a changed policy. Windows are empty here.
 #[derive(Debug, Clone, Copy)]
@@ -94,4 +94,3 @@ pub trait Sink {
     /// [`JournalError`] if it could not be kept.
     fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError>;
 }
-
