@@ -251,8 +251,8 @@ fn a_signal_is_failed_or_partial_by_its_own_selector_only() {
     );
     let all = [series(UTIL, 0, &[], &[(0, 10.0)])];
     let mut answers = round(&intake, 1, &all);
-    for place in 2..answers.len() {
-        answers[place].1 = Err(failed());
+    for (_, result) in &mut answers[2..] {
+        *result = Err(failed());
     }
     intake.take(&answers);
     assert_eq!(intake.reads(), [Answered, Answered, Answered]);

@@ -15,6 +15,10 @@ const LONG_BEFORE_MS: Millis = 24 * 3_600_000;
 
 /// A node that is heard, expected, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub(super) struct Member {
     pub(super) id: NodeId,
     /// Since when it counts as Ready, on the source's clock; `None` until it is expected for the first time.
