@@ -1,6 +1,7 @@
 //! The policies of a run, drawn from its seed, as documents that go through the same validation as everybody's.
 
-use gpuscale::policy::config::Millis;
+use gpuscale::control::ports::PolicyKey;
+use gpuscale::policy::config::{Micro, Millis};
 
 use crate::chance::Stream;
 use crate::event::PolicyId;
@@ -118,13 +119,18 @@ impl Shape {
             warm_up_ms: stream.between(1, 3) * MINUTE_MS,
             boot_ms: stream.between(120, 420) * 1_000,
             driver_ms: stream.between(20, 150) * 1_000,
-            budget: if stream.percent(20) { Budget::UsdPerHour(60) } else { Budget::None },
+            budget: if stream.percent(20) { Budget::UsdPerHour(*stream.of(&[30, 45, 58])) } else { Budget::None },
         }
     }
 
-    /// The name of the policy.
-    pub fn name(&self) -> String {
-        format!("policy{}", self.id)
+    /// The key of the policy.
+    pub fn key(&self) -> PolicyKey {
+        PolicyKey::new("sim", &format!("policy{}", self.id))
+    }
+
+    /// Price of a node in micro-USD per hour.
+    pub fn node_price(&self) -> Micro {
+        3_600_000 * Micro::from(self.gpus_per_node)
     }
 
     /// The document; `other` is a valid edit of it with another threshold.
