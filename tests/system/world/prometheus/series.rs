@@ -1,0 +1,214 @@
+//! What the server stores: the recent samples of every device of a pool and of every query, and the labels that they
+//! go by.
+//!
+//! All metrics of a device are scraped together, so that they are kept together, one row per scrape. A series ends
+//! and another begins where the device's pod changes, as in the real server.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gpuscale::control::ports::AnswerSeries;
+use gpuscale::policy::config::{MINUTE_MS, Millis};
+use gpuscale::recording::Labels;
+
+/// Rows that are kept of a device: 50 minutes of scrapes.
+pub const KEEP_ROWS: usize = 200;
+/// How far back an expression looks for a sample.
+const LOOK_BACK_MS: Millis = 5 * MINUTE_MS;
+
+/// The metrics that exporters have.
+pub const METRICS: [&str; 4] = [
+    "DCGM_FI_DEV_GPU_UTIL",
+    "DCGM_FI_DEV_POWER_USAGE",
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_DEV_FB_FREE",
+];
+/// Pods that a device may have had, with none as the first.
+pub const PODS: usize = 4;
+
+/// One scrape of one device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    /// On the server's clock.
+    pub(super) at_ms: Millis,
+    /// One value for each of [`METRICS`].
+    pub(super) values: [f64; METRICS.len()],
+    /// Which pod has the device, 0 for none.
+    pub(super) pod: u8,
+}
+
+/// One device.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Device {
+    pub(super) rows: VecDeque<Row>,
+    pub(super) node: u32,
+    /// True time of the last scrape that was no ghost's.
+    pub(super) scraped_ms: Millis,
+    /// Whether it is in its pool's list of devices with rows.
+    pub(super) listed: bool,
+    /// All labels but those of the pool, in the order of metric, pod, server. Made when first needed.
+    labels: Vec<Option<Arc<Labels>>>,
+    own: Option<Own>,
+}
+
+/// What a device's labels say.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    pub(super) pairs: Vec<(String, String)>,
+    /// Prefix of its pods' names.
+    pub(super) pod: String,
+}
+
+/// Which of two servers is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    First,
+    Second,
+}
+
+impl Device {
+    /// Whether its labels are known.
+    pub(super) fn is_named(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Says what its labels are.
+    pub(super) fn name(&mut self, node: u32, own: Own) {
+        self.node = node;
+        self.labels = vec![None; METRICS.len() * PODS * 2];
+        self.own = Some(own);
+    }
+
+    /// Stores a row, unless it is not newer than the last; whether it did.
+    pub(super) fn push(&mut self, row: Row) -> bool {
+        if self.rows.back().is_some_and(|last| last.at_ms >= row.at_ms) {
+            return false;
+        }
+        if self.rows.len() >= KEEP_ROWS {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(row);
+        true
+    }
+
+    /// The labels of a metric while a pod has the device. The same `Arc` every time.
+    pub(super) fn labels(&mut self, metric: usize, pod: u8, server: Server) -> Arc<Labels> {
+        let pod = usize::from(pod);
+        let index = (metric * PODS + pod) * 2 + usize::from(server == Server::Second);
+        let Some(own) = &self.own else {
+            return Arc::new(Labels::new(METRICS[metric], [("", ""); 0]).expect("no labels"));
+        };
+        let made = self.labels[index].get_or_insert_with(|| {
+            let mut pairs = own.pairs.clone();
+            if pod > 0 {
+                pairs.push(("pod".to_owned(), format!("{}-{pod}", own.pod)));
+            }
+            if server == Server::Second {
+                pairs.push(("prometheus_replica".to_owned(), "b".to_owned()));
+            }
+            Arc::new(Labels::new(METRICS[metric], pairs).expect("labels are told once"))
+        });
+        Arc::clone(made)
+    }
+
+    /// Adds its series of a metric with samples in `(from_ms, to_ms]` to an answer.
+    pub(super) fn answer(
+        &mut self,
+        metric: usize,
+        server: (Server, Millis),
+        (from_ms, to_ms): (Millis, Millis),
+        series: &mut Vec<AnswerSeries>,
+    ) {
+        let (server, shift_ms) = server;
+        let (from_ms, to_ms) = (from_ms - shift_ms, to_ms - shift_ms);
+        let late = self.rows.iter().rev().take_while(|row| row.at_ms > to_ms).count();
+        let end = self.rows.len() - late;
+        let within = self.rows.range(..end).rev();
+        let mut start = end - within.take_while(|row| row.at_ms > from_ms).count();
+        let first = series.len();
+        while start < end {
+            let pod = self.rows[start].pod;
+            let same = self.rows.range(start..end).take_while(|row| row.pod == pod);
+            let sample = |row: &Row| (row.at_ms + shift_ms, row.values[metric]);
+            let samples: Vec<(Millis, f64)> =
+                same.map(sample).filter(|&(_, value)| !is_absent(value)).collect();
+            start += self
+                .rows
+                .range(start..end)
+                .take_while(|row| row.pod == pod)
+                .count();
+            if samples.is_empty() {
+                continue;
+            }
+            let labels = self.labels(metric, pod, server);
+            // A pod may have been back in the window: its series is one.
+            match series[first..]
+                .iter_mut()
+                .find(|one| Arc::ptr_eq(&one.labels, &labels))
+            {
+                Some(one) => one.samples.extend(samples),
+                None => series.push(AnswerSeries { labels, samples }),
+            }
+        }
+    }
+}
+
+/// Stands for a metric that an exporter does not have. No exporter writes it.
+pub(super) const ABSENT: f64 = f64::MIN;
+
+fn is_absent(value: f64) -> bool {
+    value.to_bits() == ABSENT.to_bits()
+}
+
+/// The result of a query that is one series without labels.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) promql: String,
+    rows: VecDeque<(Millis, f64)>,
+    labels: Arc<Labels>,
+}
+
+impl Query {
+    pub(super) fn new(promql: &str) -> Self {
+        Self {
+            promql: promql.to_owned(),
+            rows: VecDeque::new(),
+            labels: Arc::new(Labels::new("", [("", ""); 0]).expect("no labels")),
+        }
+    }
+
+    pub(super) fn push(&mut self, at_ms: Millis, value: f64) {
+        if self.rows.back().is_some_and(|last| last.0 >= at_ms) {
+            return;
+        }
+        if self.rows.len() >= KEEP_ROWS {
+            self.rows.pop_front();
+        }
+        self.rows.push_back((at_ms, value));
+    }
+
+    pub(super) fn shift(&mut self, by_ms: Millis) {
+        self.rows.iter_mut().for_each(|row| row.0 += by_ms);
+    }
+
+    /// The series at every multiple of `step_ms` in `(from_ms, now_ms]`, of what can be read until `to_ms`.
+    pub(super) fn answer(
+        &self,
+        step_ms: Millis,
+        (from_ms, to_ms): (Millis, Millis),
+        now_ms: Millis,
+    ) -> Option<AnswerSeries> {
+        let step_ms = step_ms.max(1);
+        let steps = from_ms.div_euclid(step_ms) + 1..=now_ms.div_euclid(step_ms);
+        let mut samples = Vec::new();
+        for at_ms in steps.map(|step| step * step_ms) {
+            let known = at_ms.min(to_ms);
+            let newest = self.rows.iter().rev().find(|row| row.0 <= known);
+            if let Some(&(_, value)) = newest.filter(|row| row.0 > at_ms - LOOK_BACK_MS) {
+                samples.push((at_ms, value));
+            }
+        }
+        let labels = Arc::clone(&self.labels);
+        (!samples.is_empty()).then_some(AnswerSeries { labels, samples })
+    }
+}
