@@ -6,6 +6,7 @@
 mod arguments;
 mod chance;
 mod clock;
+mod director;
 mod event;
 mod executor;
 mod gate;
@@ -16,6 +17,7 @@ mod run;
 mod shapes;
 mod shrink;
 mod totals;
+mod truth;
 mod watch;
 mod world;
 
@@ -108,7 +110,7 @@ fn fewest(seed: u64, violation: &Violation, arguments: &Arguments) {
         ..arguments.clone()
     };
     let all: Vec<usize> =
-        arguments.only.clone().unwrap_or_else(|| (0..Scene::of(seed, None).plan.0.len()).collect());
+        arguments.only.clone().unwrap_or_else(|| (0..Scene::of(seed, None).plan.len()).collect());
     let kept = shrink::shrink(all.len(), |places| {
         let only: Vec<usize> = places.iter().map(|&place| all[place]).collect();
         let outcome = guarded(&Scene::of(seed, Some(&only)), &quiet);

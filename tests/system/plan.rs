@@ -31,8 +31,8 @@ pub struct Planned {
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// The metrics of a policy.
-    Metrics(PolicyId, MetricsFault),
+    /// The metrics.
+    Metrics(MetricsFault),
     /// The platform, in one pool.
     Arm(PoolId, ArmFault),
     /// Nodes of a pool are evicted or die.
@@ -80,6 +80,16 @@ pub enum Wall {
 }
 
 impl Wall {
+    /// What happened to it.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::HourAhead => "wall clock an hour ahead",
+            Self::HourBack => "wall clock an hour back",
+            Self::Year1970 => "wall clock in 1970",
+            Self::Year2100 => "wall clock in 2100",
+        }
+    }
+
     /// How far off it is.
     pub fn offset_ms(self) -> Millis {
         match self {
@@ -137,7 +147,7 @@ fn draw_fault(stream: &mut Stream, stage: &Stage) -> Fault {
     let whom = usize::try_from(stream.between(0, POLICIES as i64 - 1)).unwrap_or(0);
     let pool = *stream.of(&stage.pools[whom]);
     match stream.between(0, 99) {
-        0..=23 => Fault::Metrics(whom, draw_metrics(stream)),
+        0..=23 => Fault::Metrics(draw_metrics(stream)),
         24..=47 => Fault::Arm(pool, draw_arm(stream)),
         48..=50 => Fault::Evicted { pool, nodes: small(stream, 1, 3) },
         51 | 52 => Fault::Unhealthy { pool, node: small(stream, 0, 3) as usize },

@@ -240,7 +240,7 @@ impl MetricsSource for Calls {
 impl Calls {
     async fn fetch(&self, policy: PolicyId, request: &ReadRequest<'_>) -> Result<Answer, SourceError> {
         let passage = self.there(Port::Metrics, policy).await.map_err(source_error)?;
-        let answer = self.0.world.borrow_mut().metrics(self.0.time.true_ms(), policy, request);
+        let answer = self.0.world.borrow_mut().metrics(self.0.time.true_ms(), request);
         self.back(passage).await.map_err(source_error)?;
         answer
     }
@@ -306,7 +306,7 @@ impl NodePools for Calls {
     async fn poll(&self, pool: &PoolKey, operation: &str) -> Result<Progress, PoolError> {
         let pool = self.pool(pool);
         let passage = self.there(Port::Poll, self.owner(pool)).await.map_err(pool_error)?;
-        let answer = self.0.world.borrow_mut().poll(self.0.time.true_ms(), pool, operation);
+        let answer = self.0.world.borrow_mut().poll(self.0.time.true_ms(), operation);
         self.back(passage).await.map_err(pool_error)?;
         answer
     }
@@ -362,7 +362,7 @@ impl StateStore for Calls {
     async fn load(&self, policy: &PolicyKey) -> Result<Option<Saved>, StoreError> {
         let number = self.0.policy(policy);
         let passage = self.there(Port::Load, number).await.map_err(store_error)?;
-        let state = self.0.world.borrow_mut().load(self.0.time.true_ms(), number, policy);
+        let state = self.0.world.borrow_mut().load(policy);
         self.back(passage).await.map_err(store_error)?;
         state
     }

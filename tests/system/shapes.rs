@@ -1,5 +1,6 @@
 //! The policies of a run, drawn from its seed, as documents that go through the same validation as everybody's.
 
+use gpuscale::control::Policy;
 use gpuscale::control::ports::PolicyKey;
 use gpuscale::policy::config::{Micro, Millis};
 
@@ -36,9 +37,6 @@ pub struct Shape {
     pub settle_ms: Millis,
     pub max_age_ms: Millis,
     pub warm_up_ms: Millis,
-    /// How long one node takes until it is Ready, and until its GPUs can be used.
-    pub boot_ms: Millis,
-    pub driver_ms: Millis,
     pub budget: Budget,
 }
 
@@ -117,8 +115,6 @@ impl Shape {
             settle_ms: stream.between(1, 3) * MINUTE_MS,
             max_age_ms: stream.between(90, 180) * 1_000,
             warm_up_ms: stream.between(1, 3) * MINUTE_MS,
-            boot_ms: stream.between(120, 420) * 1_000,
-            driver_ms: stream.between(20, 150) * 1_000,
             budget: if stream.percent(20) { Budget::UsdPerHour(*stream.of(&[30, 45, 58])) } else { Budget::None },
         }
     }
@@ -126,6 +122,16 @@ impl Shape {
     /// The key of the policy.
     pub fn key(&self) -> PolicyKey {
         PolicyKey::new("sim", &format!("policy{}", self.id))
+    }
+
+    /// The policy as the loop runs it.
+    pub fn policy(&self, edition: Edition) -> Policy {
+        Policy::new(&self.document(edition), self.id as i64, CLUSTER).expect("drawn policies are valid")
+    }
+
+    /// The expression for the requests that wait.
+    pub fn queue(&self) -> String {
+        format!("sum(waiting{{team=\"team{}\"}})", self.id)
     }
 
     /// Price of a node in micro-USD per hour.
@@ -146,7 +152,8 @@ impl Shape {
         let more = match self.signals {
             Signals::GpuOnly => String::new(),
             Signals::GpuAndQueue => format!(
-                "\n    - {{ name: queue, promql: 'sum(queue{{pool=\"pool{id}\"}})', unit: count, perNode: {} }}",
+                "\n    - {{ name: queue, promql: '{}', unit: count, perNode: {} }}",
+                self.queue(),
                 8 * self.gpus_per_node
             ),
             Signals::GpuAndPods => "\n    - { name: pods, gpuRequests: {} }".to_owned(),
@@ -173,7 +180,7 @@ spec:
   metricsSource: pool{id}
   evaluationInterval: 15s
   signals:
-    - {{ name: gpu, dcgm: {{ metric: GpuUtilization }}, targetPercentage: {target}{up}{down} }}{more}
+    - {{ name: gpu, dcgm: {{ metric: GpuUtilization, matchLabels: {{ team: team{id} }} }}, targetPercentage: {target}{up}{down} }}{more}
   minNodes: {min}
   maxNodes: {max}
   behavior:

@@ -21,11 +21,8 @@ use crate::shapes::{Fallback, MAX_GPUS, Shape};
 use super::arm::{Arm, Machines, PoolSetup, Taken};
 use super::demand::{Demand, STEP_MS};
 use super::fleet::{Fleet, FleetSpec, put};
-use super::prometheus::Prometheus;
+use super::prometheus::{PoolLabels, Prometheus};
 use super::store::{Kept, Store};
-
-/// Time between two scrapes.
-pub const SCRAPE_MS: Millis = 15_000;
 
 /// Pods that wait at most.
 const MOST_WAITING: i64 = 32;
@@ -61,6 +58,9 @@ pub struct World {
     unserved: Vec<Micro>,
     mail: Vec<Letter>,
     letters: u64,
+    /// When the demand may change next, and the sum of the fleets' versions that it was put on.
+    put_at_ms: Millis,
+    put_version: u64,
     next_scrape_ms: Millis,
 }
 
@@ -94,12 +94,21 @@ impl World {
                 largest: shape.max_nodes,
             });
         }
+        let labels = |(pool, fleet): (PoolId, &Fleet)| {
+            let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            PoolLabels(vec![pair("agentpool", fleet.pool()), pair("team", &format!("team{}", owners[pool]))])
+        };
+        let mut prometheus = Prometheus::new(seed, fleets.iter().enumerate().map(labels).collect());
+        for shape in shapes {
+            prometheus.register(&shape.queue());
+        }
         let names = fleets.iter().map(|fleet| Arc::clone(fleet.pool())).collect();
         let demands = shapes.iter().map(|shape| Demand::new(seed, shape.id as u64, MAX_GPUS)).collect();
         Self {
             log: Log::default(),
             arm: Arm::new(seed, &setups),
-            prometheus: Prometheus::new(seed, &fleets),
+            next_scrape_ms: prometheus.next_scrape_ms(0),
+            prometheus,
             fleets,
             store: Store::new(),
             view_fault: None,
@@ -113,7 +122,8 @@ impl World {
             names,
             mail: Vec::new(),
             letters: 0,
-            next_scrape_ms: 0,
+            put_at_ms: 0,
+            put_version: u64::MAX,
         }
     }
 
@@ -162,7 +172,7 @@ impl World {
         let mail = self.mail.iter().filter(|letter| letter.answer.is_none()).map(|letter| letter.arrives_ms);
         let fleets = self.fleets.iter().filter_map(Fleet::next_event_ms);
         let arm = self.arm.next_event_ms();
-        mail.chain(fleets).chain(arm).fold(self.next_scrape_ms, Millis::min)
+        mail.chain(fleets).chain(arm).fold(self.next_scrape_ms.min(self.put_at_ms), Millis::min)
     }
 
     /// Lets everything happen that is due.
@@ -174,19 +184,25 @@ impl World {
         }
         self.arm.advance(now_ms, &mut self.fleets, &mut self.log);
         self.deliver(now_ms);
+        self.put_load(now_ms);
         if now_ms >= self.next_scrape_ms {
-            self.put_load(now_ms);
             self.prometheus.scrape(now_ms, &self.fleets, &self.unserved);
-            self.next_scrape_ms = now_ms - now_ms % SCRAPE_MS + SCRAPE_MS;
+            self.next_scrape_ms = self.prometheus.next_scrape_ms(now_ms + 1);
         }
     }
 
+    /// Puts the demand on the nodes, if one or the other changed.
     fn put_load(&mut self, now_ms: Millis) {
-        const { assert!(STEP_MS % SCRAPE_MS == 0, "the demand changes only at scrapes") };
+        let version: u64 = self.fleets.iter().map(Fleet::version).sum();
+        if now_ms < self.put_at_ms && version == self.put_version {
+            return;
+        }
         for policy in 0..self.groups.len() {
             let demand = self.demand(policy, now_ms);
             self.unserved[policy] = put(demand, &mut self.fleets, &self.groups[policy]);
         }
+        self.put_at_ms = now_ms - now_ms.rem_euclid(STEP_MS) + STEP_MS;
+        self.put_version = self.fleets.iter().map(Fleet::version).sum();
     }
 
     // --- the platform ---
@@ -244,14 +260,13 @@ impl World {
 
     // --- metrics ---
 
-    /// Answers what the GPUs of a policy did.
+    /// Answers what the GPUs did.
     pub fn metrics(
         &mut self,
         now_ms: Millis,
-        policy: PolicyId,
         request: &ReadRequest<'_>,
     ) -> Result<Answer, SourceError> {
-        self.prometheus.read(now_ms, policy, request.selector, request.window_ms)
+        self.prometheus.read(now_ms, request.selector, request.window_ms)
     }
 
     // --- the cluster ---
