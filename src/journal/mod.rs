@@ -3,11 +3,61 @@
 //! The loop hands each tick to a [`Sink`] before it acts on it, so every write to the platform has an earlier record
 //! with its reason. From the record the decisions can be made again, byte for byte, on another machine and with
 //! another build: that is what `gpuscale replay` does.
+//!
+//! # Format
+//!
+//! A journal is a row of segments, each of which can be read alone; the oldest is dropped when there is no more room.
+//! A segment is a row of blocks:
+//!
+//! | bytes | |
+//! | --- | --- |
+//! | 4 | `GSJ` and the version of the format, 1 |
+//! | 4 | length of the packed records, little-endian, as are all fixed numbers |
+//! | 4 | length of the records |
+//! | 8 | [`checksum`](crate::policy::checksum) over the lengths and the packed records |
+//! | … | the records, packed with Zstandard |
+//!
+//! Records follow each other without a separator; the first byte is the kind. Numbers are unsigned LEB128, signed ones
+//! folded (zig-zag), texts are their length and UTF-8.
+//!
+//! | kind | record | content |
+//! | --- | --- | --- |
+//! | 0 | beginning | version of gpuscale, policy document, clocks, whether anything was kept before |
+//! | 1 | continuation | the beginning of the stretch, ticks since, clocks, memory, inventory, newest reading per signal |
+//! | 2 | tick | flags, then what differs from the tick before: time, inventory, reads, samples, observation, decision; checksums of the whole evaluation and of the memory after it |
+//! | 3 | checkpoint | the memory as JSON |
+//! | 4 | action | clocks, pool, counts, words |
+//!
+//! A segment begins with a beginning or a continuation, and differences never reach over one. A checksum stands for
+//! the evaluation, since a replay makes the whole of it again; the size and the reason are there as well, for a
+//! replay that comes to something else.
 
+mod block;
+mod candidate;
+mod decode;
+mod encode;
+mod numbers;
+mod reader;
+pub mod record;
+mod replay;
+mod samples;
+mod seen;
+mod segments;
+mod writer;
+
+pub use block::{Cause, LARGEST_BLOCK, ReadError, open, seal};
+pub use candidate::{Apart, Comparison};
+pub use numbers::Malformed;
+pub use reader::Reader;
+pub use replay::{Difference, Differs, Fault, Policy, Replay, ReplayError, Replayer, Told, replay};
+pub use seen::Seen;
+pub use segments::{InMemory, Segments};
+pub use writer::{Limits, Writer};
+
+use crate::policy::Memory;
 use crate::policy::evaluation::Evaluation;
 use crate::policy::observation::{Now, Observation};
 use crate::policy::windows::Delta;
-use crate::policy::Memory;
 
 /// The beginning of a stretch of ticks: a start of the process, or a changed policy. Windows are empty here.
 #[derive(Debug, Clone, Copy)]
@@ -94,4 +144,3 @@ pub trait Sink {
     /// [`JournalError`] if it could not be kept.
     fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError>;
 }
-

@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::config::{Config, MINUTE_MS, Millis};
 use super::observation::{Failure, Now, Observation};
 
@@ -75,7 +76,7 @@ pub struct Missing {
 }
 
 /// A resize that was decided and is not yet seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// Nodes asked for before.
@@ -161,7 +162,7 @@ impl Memory {
                 .add(intent.at_ms, i64::from(asked) - i64::from(before));
             self.resized_at_ms = Some(now.timer_ms);
             if intent.saturated && asked > before {
-                self.growths_without_relief += 1;
+                self.growths_without_relief = self.growths_without_relief.saturating_add(1);
             }
             return;
         }
@@ -229,6 +230,73 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// The checksum over everything that is remembered.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        let Self {
+            asked,
+            intent,
+            resized_at_ms,
+            up_since_ms,
+            down_since_ms,
+            departed_at_ms,
+            schedulable,
+            most_schedulable,
+            arrived_at_ms,
+            resizes,
+            largest_wishes,
+            smallest_wishes,
+            capacity,
+            foreign_writes,
+            conflicting_until_ms,
+            missing,
+            growths_without_relief,
+            breaker_until_ms,
+        } = self;
+        let mut sum = Checksum::new();
+        for time in [
+            &asked.map(i64::from),
+            resized_at_ms,
+            up_since_ms,
+            down_since_ms,
+            departed_at_ms,
+            arrived_at_ms,
+            conflicting_until_ms,
+            breaker_until_ms,
+        ] {
+            sum.option(*time);
+        }
+        sum.pair(*schedulable, *most_schedulable);
+        sum.word(u64::from(*growths_without_relief));
+        sum.option(intent.map(|intent| intent.at_ms));
+        let Intent {
+            from, to, saturated, ..
+        } = intent.unwrap_or_default();
+        sum.pair(from, to);
+        sum.word(u64::from(saturated));
+        sum.option(capacity.map(|(_, until_ms)| until_ms));
+        sum.option(capacity.map(|(failure, _)| failure as i64));
+        sum.option(missing.map(|missing| missing.at_ms));
+        sum.option(missing.map(|missing| i64::from(missing.nodes)));
+        sum.length(foreign_writes.len());
+        foreign_writes.iter().for_each(|at_ms| sum.signed(*at_ms));
+        sum.length(resizes.0.len());
+        for Resize { at_ms, added } in &resizes.0 {
+            sum.signed(*at_ms);
+            sum.signed(*added);
+        }
+        for Extremes(wishes) in [largest_wishes, smallest_wishes] {
+            sum.length(wishes.len());
+            for Entry { at_ms, size } in wishes {
+                sum.signed(*at_ms);
+                sum.word(u64::from(*size));
+            }
+        }
+        sum.value()
+    }
+}
+
 /// Resizes of the recent past.
 ///
 /// At most 64: the two oldest are merged when there is no room, at the later of their times, which can only make a
@@ -257,7 +325,7 @@ impl Ledger {
             let first = pair.unwrap_or(0);
             let merged = self.0.remove(first);
             if pair.is_some() {
-                self.0[first].added += merged.added;
+                self.0[first].added = self.0[first].added.saturating_add(merged.added);
             }
         }
         self.0.push(Resize { at_ms, added });
@@ -272,7 +340,10 @@ impl Ledger {
             .rev()
             .take_while(|resize| now_ms.saturating_sub(resize.at_ms) < period_ms);
         recent.fold((0, 0), |(added, removed), resize| {
-            (added + resize.added.max(0), removed + (-resize.added).max(0))
+            (
+                added.saturating_add(resize.added.max(0)),
+                removed.saturating_add(resize.added.saturating_neg().max(0)),
+            )
         })
     }
 

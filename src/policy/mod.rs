@@ -18,8 +18,9 @@
 //! - `evidence`, `wish`, [`placement`]: what the signals can be trusted to say, and the size they ask for.
 //! - `limits`, `growth`, `shrink`: bounds, growth vetoes, shrink vetoes and the choice of nodes.
 //! - [`memory`]: what is remembered between ticks.
-//! - [`evaluation`]: the record of one decision.
+//! - [`evaluation`]: the record of one decision; [`checksum`]: what proves that it was made again.
 
+pub mod checksum;
 pub mod config;
 pub mod dcgm;
 mod evaluate;

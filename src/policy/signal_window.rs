@@ -122,6 +122,16 @@ impl SignalWindow {
         self.membership == Membership::Series && !self.tracks.iter().any(speaks)
     }
 
+    /// How long a reading can matter: none that is older is kept.
+    pub(super) fn horizon_ms(&self) -> Millis {
+        self.horizon_ms.saturating_add(self.hold_ms)
+    }
+
+    /// Takes over when a value was last read, from windows that were not kept.
+    pub(super) fn recall(&mut self, newest_ms: Millis) {
+        self.newest_ms = self.newest_ms.max(Some(newest_ms));
+    }
+
     /// Source time of the last read: nothing later is known.
     pub(super) fn read_until_ms(&self) -> Millis {
         self.read_until_ms

@@ -145,6 +145,39 @@ impl Windows {
         self.now_ms
     }
 
+    /// How long a reading can matter. Windows that were fed for longer are what they would be if they had been fed
+    /// for ever, but for what [`Windows::recall`] takes over.
+    #[must_use]
+    pub fn horizon_ms(&self) -> Millis {
+        let horizons = self.signals.iter().flatten().map(SignalWindow::horizon_ms);
+        horizons.max().unwrap_or(0)
+    }
+
+    /// Takes over what windows that were not kept knew of signal number `signal` at `now_ms`: when a value was last
+    /// read, and the last reading of a pool-wide series. `absent: Zero` makes readings of its own, and when the next
+    /// one is due follows from the last.
+    pub fn recall(&mut self, signal: u16, newest_ms: Millis, reading: Option<(Millis, Option<Micro>)>) {
+        let index = usize::from(signal);
+        let absent_is_zero = self.absent_is_zero.get(index) == Some(&true);
+        let Some(Some(window)) = self.signals.get_mut(index) else {
+            return;
+        };
+        let mut counts = Ingested::default();
+        if !window.has_devices() {
+            if let Some((at_ms, value)) = reading {
+                let sample = Sample {
+                    value,
+                    ..Sample::of_pool(signal, at_ms, 0)
+                };
+                window.take(&sample, at_ms, &mut counts);
+            }
+            if absent_is_zero && reading.is_none_or(|(at_ms, _)| at_ms < newest_ms) {
+                window.take(&Sample::of_pool(signal, newest_ms, 0), newest_ms, &mut counts);
+            }
+        }
+        window.recall(newest_ms);
+    }
+
     /// Slides the windows to `delta.now_ms` and takes the new samples in, in O(new samples).
     pub fn ingest(&mut self, delta: &Delta<'_>) -> Ingested {
         let mut counts = Ingested::default();
