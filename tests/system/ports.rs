@@ -20,6 +20,8 @@ use crate::clock::{Time, VirtualClock};
 use crate::event::{Event, PolicyId, PoolId};
 use crate::gate::{Fate, Gate, Passage, Port, Silence};
 use crate::invariants::Violation;
+use crate::shapes::POLICIES;
+use crate::watch::Shelf;
 use crate::world::whole::World;
 
 /// The words of a panic that the plan wanted.
@@ -35,6 +37,8 @@ pub struct Shared {
     pub down_ms: Cell<Millis>,
     /// Troubles that no fact in the log shows.
     pub troubles: RefCell<Vec<Violation>>,
+    /// The journals, by policy.
+    pub shelves: [Shelf; POLICIES],
     verbose: bool,
 }
 
@@ -47,6 +51,7 @@ impl Shared {
             world: RefCell::new(world),
             down_ms: Cell::new(0),
             troubles: RefCell::new(Vec::new()),
+            shelves: Default::default(),
             verbose,
         }
     }

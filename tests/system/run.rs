@@ -150,7 +150,20 @@ pub fn run(scene: &Scene, arguments: &Arguments) -> Outcome {
         executor::idle(&time, &mut director, up_ms);
         process += 1;
     }
+    keep_journals(scene.seed, &shared, arguments);
     director.end()
+}
+
+/// Makes every decision again from the journals, and keeps those that are asked for.
+fn keep_journals(seed: u64, shared: &Shared, arguments: &Arguments) {
+    for (policy, shelf) in shared.shelves.iter().enumerate() {
+        if let Err(problem) = shelf.replay() {
+            shared.trouble("replay-is-equal", format!("policy {policy}: {problem}"));
+        }
+        if let Some(folder) = &arguments.journals {
+            shelf.write(folder, seed, policy).expect("journals can be written");
+        }
+    }
 }
 
 /// One process of the controller, from its start to its end.

@@ -1,14 +1,17 @@
 //! Takes note of what the controller tells: its ticks, and the records that it keeps.
 
+use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use gpuscale::control::ports::PolicyKey;
 use gpuscale::control::{Action, TickResult, Ticked, Watch};
-use gpuscale::journal::{ActionRecord, Beginning, JournalError, Sink, TickRecord};
+use gpuscale::journal::{
+    self, ActionRecord, Beginning, InMemory, JournalError, Limits, Replay, Segments, Sink, TickRecord, Writer,
+};
 use gpuscale::policy::Evaluation;
 use gpuscale::policy::evaluation::Quality;
 
-use crate::chance::draw;
 use crate::event::{Decided, Event, PolicyId};
 use crate::ports::{PLANNED_PANIC, Shared};
 
@@ -49,9 +52,12 @@ impl Watch for SimWatch {
     }
 
     fn journal(&self, policy: &PolicyKey) -> Option<Box<dyn Sink>> {
+        let policy = self.shared.policy(policy);
+        let writer = Writer::new(self.shared.shelves[policy].clone(), Limits::default());
         Some(Box::new(Keeper {
-            policy: self.shared.policy(policy),
+            policy,
             shared: Rc::clone(&self.shared),
+            writer: writer.expect("there is memory"),
         }))
     }
 }
@@ -65,48 +71,68 @@ fn told(evaluation: &Evaluation) -> Decided {
         wish: decision.wish,
         reason: decision.reason.as_str(),
         known: evaluation.signals().iter().all(|signal| signal.quality == Quality::Good),
-        checksum: checksum(evaluation),
+        checksum: evaluation.checksum(),
     }
 }
 
-/// A checksum over everything in an evaluation that is decided.
-fn checksum(evaluation: &Evaluation) -> u64 {
-    let decision = &evaluation.decision;
-    let mut sum = draw(
-        evaluation.at.wall_ms.cast_unsigned(),
-        &[u64::from(decision.from), u64::from(decision.to), u64::from(decision.wish), u64::from(decision.unplaced)],
-    );
-    for signal in evaluation.signals() {
-        let words = [
-            signal.quality as u64,
-            signal.demand_low.cast_unsigned(),
-            signal.demand_high.cast_unsigned(),
-            signal.up as u64,
-            signal.down as u64,
-            u64::from(signal.needs_up),
-            u64::from(signal.needs_down),
-        ];
-        sum = draw(sum, &words);
+/// Bytes of a policy's journal, which outlive the process that writes them.
+#[derive(Debug, Clone, Default)]
+pub struct Shelf(Rc<RefCell<InMemory>>);
+
+impl Segments for Shelf {
+    fn kept(&self) -> Vec<(u64, u64)> {
+        self.0.borrow().kept()
     }
-    for step in evaluation.steps() {
-        let words = [step.rule as u64, step.effect as u64, u64::from(step.after), step.value.cast_unsigned()];
-        sum = draw(sum, &words);
+
+    fn append(&mut self, segment: u64, bytes: &[u8]) -> Result<(), JournalError> {
+        self.0.borrow_mut().append(segment, bytes)
     }
-    sum
+
+    fn drop_segment(&mut self, segment: u64) -> Result<(), JournalError> {
+        self.0.borrow_mut().drop_segment(segment)
+    }
+}
+
+impl Shelf {
+    /// Makes every decision in it again; what is wrong, if anything is.
+    pub fn replay(&self) -> Result<Replay, String> {
+        let kept = self.0.borrow();
+        let segments = kept.segments.values().map(Vec::as_slice);
+        let replay = journal::replay(segments, None).map_err(|error| error.to_string())?;
+        if let Some(difference) = &replay.first_difference {
+            return Err(format!("{} decisions came out otherwise, first {difference:?}", replay.differing));
+        }
+        if let Some(fault) = replay.faults.first() {
+            return Err(format!("{} cannot be read: {}", fault.segment, fault.error));
+        }
+        Ok(replay)
+    }
+
+    /// Writes the segments as files.
+    pub fn write(&self, folder: &Path, seed: u64, policy: PolicyId) -> std::io::Result<()> {
+        let folder = folder.join(format!("{seed}-policy{policy}"));
+        std::fs::create_dir_all(&folder)?;
+        for (number, bytes) in &self.0.borrow().segments {
+            std::fs::write(folder.join(format!("{number:08}.gsj")), bytes)?;
+        }
+        Ok(())
+    }
 }
 
 /// Keeps the records of one policy in one process.
 struct Keeper {
     policy: PolicyId,
     shared: Rc<Shared>,
+    writer: Writer<Shelf>,
 }
 
 impl Sink for Keeper {
-    fn begin(&mut self, _beginning: &Beginning<'_>) -> Result<(), JournalError> {
-        Ok(())
+    fn begin(&mut self, beginning: &Beginning<'_>) -> Result<(), JournalError> {
+        self.writer.begin(beginning)
     }
 
     fn tick(&mut self, tick: &TickRecord<'_>) -> Result<(), JournalError> {
+        self.writer.tick(tick)?;
         if let Some(decided) = &tick.decided {
             let decision = &decided.evaluation.decision;
             self.shared.log(Event::Recorded {
@@ -118,7 +144,7 @@ impl Sink for Keeper {
         Ok(())
     }
 
-    fn action(&mut self, _action: &ActionRecord<'_>) -> Result<(), JournalError> {
-        Ok(())
+    fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError> {
+        self.writer.action(action)
     }
 }
