@@ -68,10 +68,10 @@ pub enum History {
     Shifted,
 }
 
-/// Which of many are hit: `hit` of every `of`, those that the salt says.
+/// Which of many are hit: `count` of every `of`, those that the salt says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    pub hit: u32,
+    pub count: u32,
     pub of: u32,
     pub salt: u32,
 }
@@ -79,14 +79,14 @@ pub struct Hit {
 impl Hit {
     /// All of them.
     pub const ALL: Self = Self {
-        hit: 1,
+        count: 1,
         of: 1,
         salt: 0,
     };
 
     /// Whether this one is.
     pub fn strikes(self, number: u32) -> bool {
-        number.wrapping_add(self.salt) % self.of.max(1) < self.hit
+        number.wrapping_add(self.salt) % self.of.max(1) < self.count
     }
 }
 
@@ -221,7 +221,7 @@ impl Active {
             Fault::ExportersDead { nodes } => nodes.strikes(node),
             Fault::ExporterRestarts { one_in } => {
                 let turn = true_ms.div_euclid(RESTART_MS).unsigned_abs();
-                draw(turn, &[u64::from(node)]) % u64::from(one_in.max(1)) == 0
+                draw(turn, &[u64::from(node)]).is_multiple_of(u64::from(one_in.max(1)))
             }
             _ => false,
         })
@@ -274,7 +274,9 @@ impl Active {
     /// The true time up to which a node's samples can be read. What could be read once stays readable.
     pub(super) fn readable_until(&self, node: Option<u32>, true_ms: Millis) -> Millis {
         let until = |&(since_ms, fault): &(Millis, Fault)| match fault {
-            Fault::Lag { nodes, by_ms } if node.map_or(nodes.hit >= nodes.of, |node| nodes.strikes(node)) => {
+            Fault::Lag { nodes, by_ms }
+                if node.map_or(nodes.count >= nodes.of, |node| nodes.strikes(node)) =>
+            {
                 Some(since_ms.max(true_ms - by_ms))
             }
             _ => None,
