@@ -48,6 +48,8 @@ fn main() -> ExitCode {
 
 fn simulate(arguments: &Arguments) -> ExitCode {
     hush_planned_panics();
+    world::checks::run();
+    invariants::checks::run();
     println!("seeds {}.. on {} threads", arguments.from, arguments.threads);
     let next = AtomicU64::new(arguments.from);
     let totals = Mutex::new(Totals::new());

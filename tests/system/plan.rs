@@ -220,7 +220,7 @@ fn down_ms(stream: &mut Stream) -> Millis {
 fn draw_metrics(stream: &mut Stream) -> MetricsFault {
     let of = small(stream, 2, 6);
     let some = Hit {
-        hit: small(stream, 1, i64::from(of) - 1),
+        count: small(stream, 1, i64::from(of) - 1),
         of,
         salt: small(stream, 0, 11),
     };
