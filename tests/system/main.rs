@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 fn simulate(arguments: &Arguments) -> ExitCode {
     hush_planned_panics();
     world::checks::run();
+    world::arm_checks::run();
     invariants::checks::run();
     println!("seeds {}.. on {} threads", arguments.from, arguments.threads);
     let next = AtomicU64::new(arguments.from);

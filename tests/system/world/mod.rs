@@ -2,6 +2,7 @@
 //! platform that owns the pools. In virtual time, in memory, from a seed.
 
 pub mod arm;
+pub mod arm_checks;
 pub mod checks;
 pub mod demand;
 pub mod fleet;
