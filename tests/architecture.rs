@@ -70,13 +70,14 @@ const NOT_IN_THE_ENGINE: [(&str, &str); 7] = [
 ];
 
 /// Readings of a clock, or of the zone of the machine.
-const CLOCKS: [(&str, &str); 6] = [
+const CLOCKS: [(&str, &str); 7] = [
     ("SystemTime", "the wall clock"),
-    ("Instant", "the monotonic clock"),
+    ("time::Instant", "the monotonic clock"),
     ("Timestamp::now", "the wall clock"),
     ("Zoned::now", "the wall clock"),
     ("TimeZone::system", "the machine's time zone"),
     ("thread::sleep", "sleeping"),
+    ("Instant::now", "the monotonic clock"),
 ];
 
 /// Ways to die.
@@ -318,9 +319,12 @@ fn only_the_clock_module_reads_a_clock() {
             "use std::time::SystemTime;",
             "jiff::Timestamp::now()",
             "use std::time::{Duration, Instant};",
+            "fn f(at: std::time::Instant) {}",
         ],
         &[
             "/// An Instant in time.",
+            // How the limiter's own clock trait names a reading of ours.
+            "type Instant = Nanos;",
             "Timestamp::from_millisecond(1)",
             "Now::at(1)",
         ],

@@ -3,9 +3,15 @@
 //! There is one loop for `run`, `controller` and every test. It knows no socket, no file and no runtime: what it needs
 //! of the world are the traits of [`ports`].
 
+pub mod deadline;
+pub mod gate;
+pub mod intake;
+pub mod ownership;
 pub mod ports;
 mod policy;
 pub mod state;
+pub mod throttle;
+pub mod turnstile;
 
 use std::marker::PhantomData;
 

@@ -100,6 +100,11 @@ impl SignalWindow {
         }
     }
 
+    /// How far back a reading still counts.
+    pub(super) fn horizon_ms(&self) -> Millis {
+        self.horizon_ms
+    }
+
     /// Whether the signal is read per device.
     pub(super) fn has_devices(&self) -> bool {
         self.membership == Membership::Inventory

@@ -145,6 +145,13 @@ impl Windows {
         self.now_ms
     }
 
+    /// How far back a reading still counts: what has to be fetched to fill empty windows.
+    #[must_use]
+    pub fn horizon_ms(&self) -> Millis {
+        let signals = self.signals.iter().flatten();
+        signals.map(SignalWindow::horizon_ms).max().unwrap_or(0)
+    }
+
     /// Slides the windows to `delta.now_ms` and takes the new samples in, in O(new samples).
     pub fn ingest(&mut self, delta: &Delta<'_>) -> Ingested {
         let mut counts = Ingested::default();
