@@ -11,12 +11,14 @@
 //! Pure: labels in, identities out. It does not know where series come from or what a policy does with them.
 
 mod model;
+mod reading;
 
 use crate::policy::config::{Micro, ONE};
 use crate::policy::dcgm::mig_weight;
 use crate::recording::Labels;
 
 pub use model::{memory_mib, power_limit_watts};
+pub use reading::{MEBIBYTES, MEMORY_FREE, OPENING_MS, POWER_LIMIT, Unit, WATTS, XID_ERRORS, Xids, xid_code};
 
 /// Which labels say who reports. The first one that a series carries counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

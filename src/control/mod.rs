@@ -5,6 +5,7 @@
 
 pub mod deadline;
 pub mod gate;
+pub mod intake;
 pub mod ownership;
 pub mod ports;
 mod policy;

@@ -7,19 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::devices::Identity;
+use crate::devices::{Identity, OPENING_MS, Xids};
 use crate::policy::config::{Micro, Millis, ONE};
 use crate::policy::sample::{DeviceId, NodeId};
-use crate::policy::windows::{Device, Health, health_after_xid};
+use crate::policy::windows::{Device, Health};
 
 use super::steps::{Steps, count};
 
 /// How long before the recording a node that is there at its beginning counts as Ready.
 const LONG_BEFORE_MS: Millis = 24 * 3_600_000;
-
-/// What begins within this time of the recording's beginning was there before it: two scrapes of the slowest
-/// exporter that is usual.
-const OPENING_MS: Millis = 120_000;
 
 /// A device as its series show it.
 #[derive(Debug, Clone)]
@@ -297,30 +293,18 @@ fn of_stay(
 }
 
 /// The health of one device over time, from its XID codes in order of time.
-///
-/// The gauge keeps the last code, so what it reads at the beginning of the recording is no news; 0 clears it.
 pub(super) fn health_changes(
     device: DeviceId,
     codes: impl Iterator<Item = (Millis, u32)>,
     start_ms: Millis,
 ) -> Vec<(Millis, DeviceId, Health)> {
-    let (mut before, mut health) = (None, Health::Healthy);
-    let mut changes = Vec::new();
-    for (at_ms, code) in codes {
-        let opening = before.is_none() && at_ms - start_ms <= OPENING_MS;
-        let news = health_after_xid(if opening { Some(code) } else { before }, code);
-        let after = match (news, code) {
-            (Health::Unhealthy, _) => Health::Unhealthy,
-            (Health::Healthy, 0) => Health::Healthy,
-            (Health::Healthy, _) => health,
-        };
-        if after != health {
-            changes.push((at_ms, device, after));
-            health = after;
-        }
-        before = Some(code);
-    }
-    changes
+    let mut xids = Xids::default();
+    codes
+        .filter_map(|(at_ms, code)| {
+            let changed = xids.note(at_ms, code, start_ms);
+            changed.then(|| (at_ms, device, xids.health()))
+        })
+        .collect()
 }
 
 #[cfg(test)]

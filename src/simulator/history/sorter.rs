@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::api::{Query, QuerySource};
-use crate::devices::{Identity, LabelMapping, memory_mib, power_limit_watts};
+use crate::devices::{
+    Identity, LabelMapping, MEBIBYTES, MEMORY_FREE, POWER_LIMIT, Unit, WATTS, XID_ERRORS, memory_mib,
+    power_limit_watts, xid_code,
+};
 use crate::policy::Config;
 use crate::policy::config::{Millis, ONE, SignalSource};
 use crate::policy::dcgm::DcgmMetric;
@@ -14,7 +17,7 @@ use crate::recording::{Labels, Metrics, Series, schema};
 
 use super::fleet::{Frame, Seen, health_changes};
 use super::steps::Steps;
-use super::tracks::{Member, Track, Unit};
+use super::tracks::{Member, Track};
 use super::{HistoryError, listed, one};
 
 /// A series that a device reported for a signal.
@@ -325,22 +328,16 @@ impl<'a> Sorter<'a, '_> {
         start_ms: Millis,
     ) -> Vec<(Millis, DeviceId, Health)> {
         let mut codes: BTreeMap<DeviceId, Vec<(Millis, u32)>> = BTreeMap::new();
-        for series in self.metrics.of("DCGM_FI_DEV_XID_ERRORS") {
+        for series in self.metrics.of(XID_ERRORS) {
             let device = self
                 .mapping
                 .identity(series.labels())
                 .and_then(|identity| ids.get(&identity));
             let Some(&device) = device else { continue };
-            let known = series.samples().filter(|(_, code)| (0.0..1e6).contains(code));
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "in range after the filter"
-            )]
-            codes
-                .entry(device)
-                .or_default()
-                .extend(known.map(|(at_ms, code)| (at_ms, code as u32)));
+            let known = series
+                .samples()
+                .filter_map(|(at_ms, value)| xid_code(value).map(|code| (at_ms, code)));
+            codes.entry(device).or_default().extend(known);
         }
         let mut changes: Vec<_> = codes
             .into_iter()
@@ -360,15 +357,6 @@ impl<'a> Sorter<'a, '_> {
     }
 }
 
-/// The series of a board's power limit.
-const POWER_LIMIT: &str = "DCGM_FI_DEV_POWER_MGMT_LIMIT";
-
-/// Power limits that boards have. Old exporters print blanks as numbers of the size of 2³¹ or 2⁶³.
-const WATTS: RangeInclusive<f64> = 10.0..=2000.0;
-
-/// Framebuffers that boards have, in MiB.
-const MEBIBYTES: RangeInclusive<f64> = 0.0..=1_048_576.0;
-
 /// The full scale of devices for metrics that are not a fraction of it.
 struct Scales {
     watts: BTreeMap<Identity, f64>,
@@ -380,8 +368,8 @@ impl Scales {
     fn of_all(sorter: &Sorter<'_, '_>) -> Self {
         Self {
             watts: sorter.largest(POWER_LIMIT, WATTS),
-            used: sorter.largest("DCGM_FI_DEV_FB_USED", MEBIBYTES),
-            free: sorter.largest("DCGM_FI_DEV_FB_FREE", MEBIBYTES),
+            used: sorter.largest(DcgmMetric::MemoryUsed.series(), MEBIBYTES),
+            free: sorter.largest(MEMORY_FREE, MEBIBYTES),
         }
     }
 

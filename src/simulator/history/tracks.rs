@@ -1,31 +1,9 @@
 //! What one device reported for one signal, over all the series that it reported as.
 
-use crate::policy::config::{Millis, SeriesUnit};
-use crate::policy::dcgm::DcgmMetric;
-use crate::policy::sample::{Channel, DeviceId, Dropped, Sample, micros};
+use crate::devices::Unit;
+use crate::policy::config::Millis;
+use crate::policy::sample::{Channel, DeviceId, Sample};
 use crate::recording::Samples;
-
-/// How a value as exported becomes one of the engine's.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Unit {
-    /// A DCGM metric; the number is the full scale of the device, where the metric needs one.
-    Dcgm(DcgmMetric, f64),
-    /// The result of a query.
-    Series(SeriesUnit),
-    /// A metric that the device does not have, whatever the exporter writes.
-    Nothing,
-}
-
-impl Unit {
-    fn normalize(self, value: f64) -> Result<i64, Dropped> {
-        match self {
-            Self::Dcgm(metric, full) => metric.normalize(value, full),
-            Self::Nothing => Err(Dropped::OutOfRange),
-            Self::Series(SeriesUnit::Percent) => micros(value / 100.0),
-            Self::Series(SeriesUnit::Ratio | SeriesUnit::Count | SeriesUnit::Gpus) => micros(value),
-        }
-    }
-}
 
 /// One series of a track.
 #[derive(Debug, Clone)]
@@ -134,6 +112,7 @@ impl<'a> Track<'a> {
 mod tests {
     use super::*;
     use crate::policy::config::ONE;
+    use crate::policy::dcgm::DcgmMetric;
     use crate::recording::{Labels, Metrics, MetricsBuilder};
 
     const T0: i64 = 1_700_000_000_000;

@@ -1,0 +1,279 @@
+//! The series of one selector: who each is of, and which samples of it were taken.
+//!
+//! A source that gives the same `Arc` of labels at the same place as last time is recognised without a comparison.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::control::ports::{Answer, AnswerSeries};
+use crate::devices::{LabelMapping, memory_mib, power_limit_watts};
+use crate::policy::config::Millis;
+use crate::policy::dcgm::DcgmMetric;
+use crate::policy::sample::DeviceId;
+use crate::recording::Labels;
+
+use super::census::{Census, Moved};
+use super::recent::Recent;
+use super::wants::Use;
+
+/// A series.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    labels: Arc<Labels>,
+    /// Place of its device; `None` if its labels do not say.
+    pub(super) device: Option<usize>,
+    /// Place of its node.
+    pub(super) node: Option<usize>,
+    /// Full scale by the model of the device, where it is known.
+    pub(super) model: f64,
+    pub(super) recent: Recent,
+}
+
+/// The series of one selector.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reader {
+    pub(super) uses: Vec<Use>,
+    pub(super) known: Vec<Known>,
+    by_labels: BTreeMap<Arc<Labels>, usize>,
+    /// For each series of the last answer, its place among the known.
+    places: Vec<Option<usize>>,
+    /// Places in the answer and among the known, in the order of devices: what comes out does not depend on the
+    /// order of an answer.
+    pub(super) order: Vec<(usize, usize)>,
+    /// The samples taken of an expression, which is one series whatever its labels.
+    pub(super) pool: Recent,
+    /// Whether any series is of a MIG instance.
+    pub(super) split: bool,
+    /// Whether the last answer said that it was partial.
+    pub(super) partial: bool,
+    /// Whether all of the window is to be read again.
+    pub(super) again: bool,
+}
+
+impl Reader {
+    pub(super) fn new(uses: Vec<Use>) -> Self {
+        Self {
+            uses,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_of_signal(&self) -> bool {
+        self.uses.iter().any(|what| what.signal().is_some())
+    }
+
+    pub(super) fn is_expression(&self) -> bool {
+        self.uses.iter().any(|what| matches!(what, Use::Series(..)))
+    }
+
+    pub(super) fn has(&self, wanted: Use) -> bool {
+        self.uses.contains(&wanted)
+    }
+
+    /// The series of an answer with what is known of each, in the order of devices.
+    pub(super) fn answered<'r>(
+        &'r self,
+        answer: &'r Answer,
+    ) -> impl Iterator<Item = (&'r AnswerSeries, &'r Known)> {
+        let order = self.order.iter();
+        order.filter_map(|&(at, place)| Some((answer.series.get(at)?, self.known.get(place)?)))
+    }
+
+    /// The first series of a device in an answer.
+    pub(super) fn answered_of<'r>(
+        &self,
+        answer: &'r Answer,
+        census: &Census,
+        id: Option<DeviceId>,
+    ) -> Option<&'r AnswerSeries> {
+        let id_of = |place: usize| {
+            let known = self.known.get(place)?;
+            census.devices.get(known.device?)?.id
+        };
+        let first = self.order.partition_point(|&(_, place)| id_of(place) < id);
+        let &(at, place) = self.order.get(first)?;
+        answer.series.get(at).filter(|_| id_of(place) == id)
+    }
+
+    /// Tells that the devices of the last answer report for a signal.
+    pub(super) fn report(&self, census: &mut Census) {
+        for &place in self.places.iter().flatten() {
+            if let Some(device) = self.known.get(place).and_then(|known| known.device) {
+                census.reports(device);
+            }
+        }
+    }
+
+    fn is_as_before(&self, series: &[AnswerSeries]) -> bool {
+        let same = |(place, series): (&Option<usize>, &AnswerSeries)| {
+            let known = place.and_then(|place| self.known.get(place));
+            known.is_some_and(|known| Arc::ptr_eq(&known.labels, &series.labels))
+        };
+        series.len() == self.places.len() && self.places.iter().zip(series).all(same)
+    }
+
+    /// Finds every series of an answer among the known; says whether any moved or is new.
+    pub(super) fn locate(
+        &mut self,
+        series: &[AnswerSeries],
+        mapping: &LabelMapping,
+        census: &mut Census,
+    ) -> bool {
+        if self.is_as_before(series) {
+            return false;
+        }
+        let mut places = std::mem::take(&mut self.places);
+        places.resize(series.len(), None);
+        let mut new: Vec<&AnswerSeries> = Vec::new();
+        for (place, series) in places.iter_mut().zip(series) {
+            *place = self.find(*place, series);
+            if place.is_none() && !series.samples.is_empty() {
+                new.push(series);
+            }
+        }
+        if !new.is_empty() {
+            // Nodes and devices are numbered in the order of labels, which is the same in every answer.
+            new.sort_unstable_by(|one, other| one.labels.cmp(&other.labels));
+            new.dedup_by(|one, other| one.labels == other.labels);
+            for series in new {
+                self.add(series, mapping, census);
+            }
+            for (place, series) in places.iter_mut().zip(series) {
+                *place = self.find(*place, series);
+            }
+        }
+        self.places = places;
+        self.is_split(census);
+        true
+    }
+
+    /// The series at its place of last time, else anywhere.
+    fn find(&mut self, before: Option<usize>, series: &AnswerSeries) -> Option<usize> {
+        if series.samples.is_empty() {
+            return None;
+        }
+        let same = before.filter(|&place| {
+            let known = self.known.get(place);
+            known.is_some_and(|known| known.labels == series.labels)
+        });
+        let place = same.or_else(|| self.by_labels.get(&series.labels).copied())?;
+        self.known.get_mut(place)?.labels = Arc::clone(&series.labels);
+        Some(place)
+    }
+
+    fn add(&mut self, series: &AnswerSeries, mapping: &LabelMapping, census: &mut Census) {
+        let labels = &series.labels;
+        let (mut device, mut node, mut model) = (None, None, 0.0);
+        if let Some(identity) = mapping.identity(labels) {
+            model = self.full_scale(labels, identity.is_instance());
+            let name = mapping.node(labels).unwrap_or_default();
+            node = Some(census.node(name));
+            // An instance of unknown size makes its GPU a split one, and is itself unknown.
+            let unsized_instance = identity.is_instance() && mapping.profile(labels).is_none();
+            let weight = if unsized_instance {
+                0
+            } else {
+                mapping.weight(labels)
+            };
+            device = Some(census.device(identity, weight));
+        }
+        self.by_labels.insert(Arc::clone(labels), self.known.len());
+        self.known.push(Known {
+            labels: Arc::clone(labels),
+            device,
+            node,
+            model,
+            recent: Recent::default(),
+        });
+    }
+
+    fn full_scale(&self, labels: &Labels, instance: bool) -> f64 {
+        let model = labels.get("modelName").unwrap_or_default();
+        let of_memory = |what: &Use| matches!(what, Use::Memory | Use::Device(_, DcgmMetric::MemoryUsed));
+        let full = if self.uses.iter().any(of_memory) {
+            memory_mib(model).filter(|_| !instance)
+        } else {
+            power_limit_watts(model)
+        };
+        full.unwrap_or(0.0)
+    }
+
+    fn is_split(&mut self, census: &Census) {
+        let mut devices = self.places.iter().flatten().filter_map(|&place| {
+            let device = self.known.get(place)?.device?;
+            census.devices.get(device)
+        });
+        self.split = devices.any(|device| device.instance);
+    }
+
+    /// Puts the series of the answer in the order of devices.
+    pub(super) fn sort(&mut self, census: &Census) {
+        self.order.clear();
+        let places = self.places.iter().enumerate();
+        self.order
+            .extend(places.filter_map(|(at, place)| Some((at, (*place)?))));
+        let known = &self.known;
+        let key = |place: usize| {
+            let series = known.get(place);
+            let device = series.and_then(|series| census.devices.get(series.device?));
+            (
+                device.and_then(|device| device.id),
+                series.map(|series| &series.labels),
+            )
+        };
+        self.order
+            .sort_unstable_by(|one, other| (key(one.1), one.0).cmp(&(key(other.1), other.0)));
+    }
+
+    /// What was said of a time after `now_ms` was never so.
+    pub(super) fn forget_after(&mut self, now_ms: Millis) {
+        self.pool.forget_after(now_ms);
+        for series in &mut self.known {
+            series.recent.forget_after(now_ms);
+        }
+    }
+
+    /// Lets every sample pass once more: the windows know which of them they have.
+    pub(super) fn read_again(&mut self) {
+        self.again = true;
+        self.pool = Recent::default();
+        for series in &mut self.known {
+            series.recent = Recent::default();
+        }
+    }
+
+    /// Marks the devices of the series that stay, and drops those that are no longer answered and have been silent
+    /// since `oldest_ms`.
+    pub(super) fn sweep(&mut self, oldest_ms: Millis, in_use: &mut [bool]) {
+        let mut answered = vec![false; self.known.len()];
+        for &place in self.places.iter().flatten() {
+            if let Some(answered) = answered.get_mut(place) {
+                *answered = true;
+            }
+        }
+        let before = self.known.len();
+        let mut answered = answered.into_iter();
+        self.known
+            .retain(|series| answered.next().unwrap_or(false) || series.recent.newest_ms >= oldest_ms);
+        for device in self.known.iter().filter_map(|series| series.device) {
+            if let Some(in_use) = in_use.get_mut(device) {
+                *in_use = true;
+            }
+        }
+        if self.known.len() < before {
+            let labels = self.known.iter().enumerate();
+            self.by_labels = labels
+                .map(|(place, series)| (Arc::clone(&series.labels), place))
+                .collect();
+            self.places.clear();
+            self.order.clear();
+        }
+    }
+
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        for series in &mut self.known {
+            series.device = series.device.and_then(|place| moved.device(place));
+            series.node = series.node.and_then(|place| moved.node(place));
+        }
+    }
+}
