@@ -258,6 +258,12 @@ impl Intake {
             .map_or(NodeId(FIRST_SILENT), |node| node.id)
     }
 
+    /// The number of the node of that name, if it has one.
+    #[must_use]
+    pub fn known_node(&self, name: &str) -> Option<NodeId> {
+        self.census.known_node(name)
+    }
+
     /// The name of a node.
     #[must_use]
     pub fn node_name(&self, id: NodeId) -> Option<&str> {

@@ -9,6 +9,7 @@ pub mod intake;
 pub mod ownership;
 pub mod ports;
 mod policy;
+pub mod roster;
 pub mod state;
 pub mod throttle;
 pub mod turnstile;

@@ -168,6 +168,11 @@ impl Census {
         place
     }
 
+    pub(super) fn known_node(&self, name: &str) -> Option<NodeId> {
+        let place = self.by_name.get(name)?;
+        self.nodes.get(*place).map(|node| node.id)
+    }
+
     pub(super) fn is_foreign(&self, node: Option<usize>) -> bool {
         node.and_then(|place| self.nodes.get(place))
             .is_some_and(|node| node.belonging == Belonging::Foreign)
