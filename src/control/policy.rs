@@ -52,7 +52,9 @@ pub enum PolicyError {
     #[error("{0}")]
     Invalid(String),
     /// It is for replicas, which the external scaler answers for.
-    #[error("policy `{0}` targets a ScaledObject, which has no node pool to resize; the external scaler answers for it")]
+    #[error(
+        "policy `{0}` targets a ScaledObject, which has no node pool to resize; the external scaler answers for it"
+    )]
     NoPool(String),
 }
 
@@ -78,7 +80,10 @@ impl Policy {
         if target.kind != api::bounds::TargetKind::AksNodePool {
             return Err(PolicyError::NoPool(name.to_owned()));
         }
-        let cluster = target.cluster.as_ref().map_or(cluster, |cluster| cluster.as_str());
+        let cluster = target
+            .cluster
+            .as_ref()
+            .map_or(cluster, |cluster| cluster.as_str());
         let fallbacks = policy.spec.fallback_node_pools().iter();
         Ok(Self {
             key: PolicyKey::new(policy.metadata.namespace.as_deref().unwrap_or("default"), name),
@@ -89,7 +94,9 @@ impl Policy {
             source: policy.spec.metrics_source.as_str().into(),
             mapping: LabelMapping::default(),
             target: PoolKey::new(cluster, target.name.as_str()),
-            fallbacks: fallbacks.map(|pool| PoolKey::new(cluster, pool.name.as_str())).collect(),
+            fallbacks: fallbacks
+                .map(|pool| PoolKey::new(cluster, pool.name.as_str()))
+                .collect(),
             mode: match policy.spec.mode {
                 api::policy::Mode::Recommend => Mode::Recommend,
                 api::policy::Mode::Enforce => Mode::Enforce,

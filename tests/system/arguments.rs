@@ -129,13 +129,18 @@ impl Detail {
 
 fn number<T: std::str::FromStr>(name: &str, value: Option<String>) -> Result<T, String> {
     let value = value.ok_or_else(|| format!("{name} takes a number"))?;
-    value.trim().parse().map_err(|_| format!("{name} takes a number, not `{value}`"))
+    value
+        .trim()
+        .parse()
+        .map_err(|_| format!("{name} takes a number, not `{value}`"))
 }
 
 /// A list of numbers; empty for an empty text.
 fn numbers(list: &str) -> Result<Vec<usize>, String> {
     let parts = list.split(',').filter(|part| !part.is_empty());
-    parts.map(|part| number("--only", Some(part.to_owned()))).collect()
+    parts
+        .map(|part| number("--only", Some(part.to_owned())))
+        .collect()
 }
 
 /// A first seed that no earlier run had: the standard library keys its hash maps from the system's entropy.

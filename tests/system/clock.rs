@@ -138,7 +138,11 @@ impl Future for Sleep {
         let mut timers = inner.timers.borrow_mut();
         if let Some(place) = self.place {
             let slot = &mut timers.slots[place as usize];
-            if !slot.1.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            if !slot
+                .1
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(context.waker()))
+            {
                 slot.1 = Some(context.waker().clone());
             }
             return Poll::Pending;

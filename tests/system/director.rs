@@ -13,8 +13,8 @@ use crate::executor::Surroundings;
 use crate::invariants::Checker;
 use crate::plan::{Fault, Planned};
 use crate::ports::{Shared, SimPorts};
-use crate::shapes::{Edition, Shape};
 use crate::run::Outcome;
+use crate::shapes::{Edition, Shape};
 use crate::watch::SimWatch;
 use crate::world::demand::RUN_MS;
 
@@ -68,8 +68,16 @@ impl<'a> Director<'a> {
     ) -> Self {
         let mut acts = Vec::with_capacity(plan.len() * 2);
         for (place, (_, planned)) in plan.iter().enumerate() {
-            acts.push(Act { at_ms: planned.from_ms, change: Change::Begin, place });
-            acts.push(Act { at_ms: planned.to_ms.max(planned.from_ms + 1), change: Change::End, place });
+            acts.push(Act {
+                at_ms: planned.from_ms,
+                change: Change::Begin,
+                place,
+            });
+            acts.push(Act {
+                at_ms: planned.to_ms.max(planned.from_ms + 1),
+                change: Change::End,
+                place,
+            });
         }
         acts.sort();
         Self {
@@ -156,7 +164,10 @@ impl<'a> Director<'a> {
         violations.sort_by_key(|violation| violation.at_ms);
         Outcome {
             violations,
-            checks: findings.checked().map(|(invariant, checked)| (invariant.name(), checked)).collect(),
+            checks: findings
+                .checked()
+                .map(|(invariant, checked)| (invariant.name(), checked))
+                .collect(),
             faults: self.faults.into_iter().collect(),
             policy_ms: RUN_MS * self.shapes.len() as i64,
             ticks: self.ticks,
@@ -177,7 +188,10 @@ impl<'a> Director<'a> {
                 Event::Fault { name, what } => *self.faults.entry((name, what)).or_default() += 1,
                 Event::Ticked { .. } => self.ticks += 1,
                 Event::NodeCame { .. } => {
-                    *self.faults.entry(("F15", "node Ready before its GPUs can be used")).or_default() += 1;
+                    *self
+                        .faults
+                        .entry(("F15", "node Ready before its GPUs can be used"))
+                        .or_default() += 1;
                 }
                 _ => {}
             }
@@ -252,7 +266,10 @@ impl<'a> Director<'a> {
             Fault::Freeze => self.brake(),
             Fault::Delete(policy) => {
                 self.strike("F20", "policy deleted");
-                self.shared.log(Event::PolicyPresent { policy: *policy, present: false });
+                self.shared.log(Event::PolicyPresent {
+                    policy: *policy,
+                    present: false,
+                });
                 self.hand_over();
             }
             Fault::Edit(_) => {
@@ -272,7 +289,11 @@ impl<'a> Director<'a> {
                 let same = |other: &&Fault| matches!(other, Fault::Arm(on, kind) if on == pool && kind.kind() == fault.kind());
                 // Another one of its kind took its place and ends it.
                 if self.active().find(same).is_none() {
-                    self.shared.world.borrow_mut().arm.clear(act.at_ms, *pool, fault.kind());
+                    self.shared
+                        .world
+                        .borrow_mut()
+                        .arm
+                        .clear(act.at_ms, *pool, fault.kind());
                 }
             }
             Fault::Unhealthy { pool, node } => {
@@ -288,7 +309,10 @@ impl<'a> Director<'a> {
             Fault::Freeze => self.brake(),
             Fault::Delete(policy) => {
                 if !self.active().any(|fault| *fault == Fault::Delete(*policy)) {
-                    self.shared.log(Event::PolicyPresent { policy: *policy, present: true });
+                    self.shared.log(Event::PolicyPresent {
+                        policy: *policy,
+                        present: true,
+                    });
                 }
                 self.hand_over();
             }
@@ -332,7 +356,9 @@ impl<'a> Director<'a> {
         if let Some(wall) = wall {
             self.strike("F8", wall.what());
         }
-        self.shared.time.set_wall_offset(wall.map_or(0, crate::plan::Wall::offset_ms));
+        self.shared
+            .time
+            .set_wall_offset(wall.map_or(0, crate::plan::Wall::offset_ms));
     }
 }
 
@@ -340,12 +366,21 @@ impl Surroundings for Director<'_> {
     fn next_event_ms(&mut self) -> Option<Millis> {
         self.tell();
         let world_ms = self.shared.world.borrow().next_event_ms();
-        Some(self.acts.get(self.next).map_or(world_ms, |act| act.at_ms.min(world_ms)))
+        Some(
+            self.acts
+                .get(self.next)
+                .map_or(world_ms, |act| act.at_ms.min(world_ms)),
+        )
     }
 
     fn advance(&mut self, true_ms: Millis) {
         self.shared.world.borrow_mut().advance(true_ms);
-        while let Some(act) = self.acts.get(self.next).copied().filter(|act| act.at_ms <= true_ms) {
+        while let Some(act) = self
+            .acts
+            .get(self.next)
+            .copied()
+            .filter(|act| act.at_ms <= true_ms)
+        {
             self.next += 1;
             self.act(act);
         }
@@ -355,18 +390,36 @@ impl Surroundings for Director<'_> {
 /// A number for a fact, for the checksum of a run.
 fn digest(event: &Event) -> u64 {
     match event {
-        Event::Ticked { policy, decided } => decided.map_or(1, |decided| decided.checksum) ^ (*policy as u64) << 1,
+        Event::Ticked { policy, decided } => {
+            decided.map_or(1, |decided| decided.checksum) ^ (*policy as u64) << 1
+        }
         Event::Recorded { policy, from, to } => draw(2, &[*policy as u64, u64::from(*from), u64::from(*to)]),
         Event::ResizeSent { pool, count, .. } => draw(3, &[*pool as u64, u64::from(*count)]),
-        Event::ResizeArrived(arrived) => {
-            draw(4, &[arrived.pool as u64, u64::from(arrived.to), arrived.answer.len() as u64])
-        }
-        Event::Saved { policy, in_flight, kept } => {
-            draw(5, &[*policy as u64, u64::from(*in_flight), u64::from(*kept)])
-        }
-        Event::MetricsRead { policy, whole, newest_ms } => {
-            draw(6, &[*policy as u64, u64::from(*whole), newest_ms.unwrap_or(0).cast_unsigned()])
-        }
+        Event::ResizeArrived(arrived) => draw(
+            4,
+            &[
+                arrived.pool as u64,
+                u64::from(arrived.to),
+                arrived.answer.len() as u64,
+            ],
+        ),
+        Event::Saved {
+            policy,
+            in_flight,
+            kept,
+        } => draw(5, &[*policy as u64, u64::from(*in_flight), u64::from(*kept)]),
+        Event::MetricsRead {
+            policy,
+            whole,
+            newest_ms,
+        } => draw(
+            6,
+            &[
+                *policy as u64,
+                u64::from(*whole),
+                newest_ms.unwrap_or(0).cast_unsigned(),
+            ],
+        ),
         _ => 7,
     }
 }

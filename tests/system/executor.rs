@@ -64,7 +64,11 @@ pub fn run<S: Surroundings>(
     loop {
         while ready.0.swap(false, Ordering::Relaxed) {
             if root.as_mut().poll(&mut context) == Poll::Ready(()) {
-                return if time.take_crash() { End::Crashed } else { End::Finished };
+                return if time.take_crash() {
+                    End::Crashed
+                } else {
+                    End::Finished
+                };
             }
             if time.take_crash() {
                 return End::Crashed;
@@ -110,7 +114,10 @@ fn step<S: Surroundings>(time: &Time, surroundings: &mut S, until_ms: Millis, po
         time.set(next_ms);
     } else {
         *polls += 1;
-        assert!(*polls <= 2 * MOST_POLLS, "something in the world is due for ever at {next_ms}");
+        assert!(
+            *polls <= 2 * MOST_POLLS,
+            "something in the world is due for ever at {next_ms}"
+        );
     }
     if event_ms <= next_ms {
         surroundings.advance(next_ms);
@@ -118,4 +125,3 @@ fn step<S: Surroundings>(time: &Time, surroundings: &mut S, until_ms: Millis, po
     time.fire();
     Stepped::Moved
 }
-

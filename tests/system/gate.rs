@@ -21,8 +21,15 @@ pub enum Port {
 }
 
 /// All of them.
-pub const PORTS: [Port; 7] =
-    [Port::Metrics, Port::PoolRead, Port::Resize, Port::Poll, Port::Look, Port::Load, Port::Save];
+pub const PORTS: [Port; 7] = [
+    Port::Metrics,
+    Port::PoolRead,
+    Port::Resize,
+    Port::Poll,
+    Port::Look,
+    Port::Load,
+    Port::Save,
+];
 
 /// What may happen to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +57,12 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateFault {
     /// Calls of a port, of one policy or of all, meet this with a chance in a thousand.
-    Calls { port: Port, whom: Option<PolicyId>, per_mille: u16, strike: Strike },
+    Calls {
+        port: Port,
+        whom: Option<PolicyId>,
+        per_mille: u16,
+        strike: Strike,
+    },
     /// The process dies at the next call of this port, once.
     CrashAt { port: Port, side: Side, down_ms: Millis },
     /// Every read of metrics of one policy hangs.
@@ -107,7 +119,10 @@ pub struct Gate {
 impl Gate {
     /// A gate that lets everything through in time.
     pub fn new(seed: u64) -> Self {
-        Self { seed, active: Vec::new() }
+        Self {
+            seed,
+            active: Vec::new(),
+        }
     }
 
     /// Sets the fault with this number in the plan.
@@ -152,7 +167,12 @@ impl GateFault {
     fn strike(self, port: Port, whom: PolicyId, chance: u64, passage: &mut Passage) -> bool {
         let mut stream = Stream::new(chance, &[7]);
         match self {
-            Self::Calls { port: struck, whom: only, per_mille, strike } => {
+            Self::Calls {
+                port: struck,
+                whom: only,
+                per_mille,
+                strike,
+            } => {
                 if struck != port
                     || only.is_some_and(|only| only != whom)
                     || chance % 1_000 >= u64::from(per_mille)
@@ -161,7 +181,11 @@ impl GateFault {
                 }
                 passage.meet(port, strike, &mut stream);
             }
-            Self::CrashAt { port: struck, side, down_ms } => {
+            Self::CrashAt {
+                port: struck,
+                side,
+                down_ms,
+            } => {
                 if struck != port {
                     return false;
                 }
@@ -178,7 +202,10 @@ impl GateFault {
                 passage.struck = Some(("F23", "metrics of one policy hang"));
                 passage.fate = Fate::RequestLost(Silence::ForEver);
             }
-            Self::Panics { whom: only, per_mille } => {
+            Self::Panics {
+                whom: only,
+                per_mille,
+            } => {
                 if only != whom || chance % 1_000 >= u64::from(per_mille) {
                     return false;
                 }
@@ -192,7 +219,11 @@ impl GateFault {
 
 impl Passage {
     fn meet(&mut self, port: Port, strike: Strike, stream: &mut Stream) {
-        let silence = if stream.percent(50) { Silence::ForEver } else { Silence::Error };
+        let silence = if stream.percent(50) {
+            Silence::ForEver
+        } else {
+            Silence::Error
+        };
         match strike {
             Strike::FailBefore => self.fate = Fate::Refused,
             Strike::RequestLost => self.fate = Fate::RequestLost(silence),
@@ -200,7 +231,11 @@ impl Passage {
             Strike::Hang => self.fate = Fate::RequestLost(Silence::ForEver),
             Strike::Delay => {
                 let more_ms = stream.between(500, 40_000);
-                *(if stream.percent(50) { &mut self.there_ms } else { &mut self.back_ms }) += more_ms;
+                *(if stream.percent(50) {
+                    &mut self.there_ms
+                } else {
+                    &mut self.back_ms
+                }) += more_ms;
             }
         }
         self.struck = Some((fault_number(port), strike_name(port, strike)));

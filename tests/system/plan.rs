@@ -116,8 +116,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn from_seed(seed: u64, stage: &Stage) -> Self {
         let count = Stream::new(seed, &[0x91a7]).between(4, 25);
-        let mut planned: Vec<Planned> =
-            (0..count).map(|number| draw_one(seed, number.unsigned_abs(), stage)).collect();
+        let mut planned: Vec<Planned> = (0..count)
+            .map(|number| draw_one(seed, number.unsigned_abs(), stage))
+            .collect();
         planned.sort_by_key(|planned| planned.from_ms);
         Self(planned)
     }
@@ -140,7 +141,11 @@ fn draw_one(seed: u64, number: u64, stage: &Stage) -> Planned {
         // It is up again before the quiet begins, whenever in its time the crash comes.
         *down_ms = (*down_ms).min(QUIET_MS - to_ms).max(SECOND_MS);
     }
-    Planned { from_ms, to_ms, fault }
+    Planned {
+        from_ms,
+        to_ms,
+        fault,
+    }
 }
 
 fn draw_fault(stream: &mut Stream, stage: &Stage) -> Fault {
@@ -149,10 +154,18 @@ fn draw_fault(stream: &mut Stream, stage: &Stage) -> Fault {
     match stream.between(0, 99) {
         0..=23 => Fault::Metrics(draw_metrics(stream)),
         24..=47 => Fault::Arm(pool, draw_arm(stream)),
-        48..=50 => Fault::Evicted { pool, nodes: small(stream, 1, 3) },
-        51 | 52 => Fault::Unhealthy { pool, node: small(stream, 0, 3) as usize },
+        48..=50 => Fault::Evicted {
+            pool,
+            nodes: small(stream, 1, 3),
+        },
+        51 | 52 => Fault::Unhealthy {
+            pool,
+            node: small(stream, 0, 3) as usize,
+        },
         53..=55 => Fault::View(*stream.of(&[ViewFault::Unsynced, ViewFault::Unreachable])),
-        56 | 57 => Fault::SlowSync { ms: stream.between(5, 300) * SECOND_MS },
+        56 | 57 => Fault::SlowSync {
+            ms: stream.between(5, 300) * SECOND_MS,
+        },
         58..=61 => Fault::Store(*stream.of(&[
             StoreFault::Unavailable,
             StoreFault::KeptAndError,
@@ -160,9 +173,15 @@ fn draw_fault(stream: &mut Stream, stage: &Stage) -> Fault {
         ])),
         62..=71 => Fault::Gate(draw_calls(stream, whom)),
         72..=76 => Fault::Gate(draw_crash(stream)),
-        77..=79 => Fault::Crash { down_ms: down_ms(stream) },
-        80..=83 => Fault::Stop { down_ms: down_ms(stream) },
-        84..=87 => Fault::Wall(*stream.of(&[Wall::HourAhead, Wall::HourBack, Wall::Year1970, Wall::Year2100])),
+        77..=79 => Fault::Crash {
+            down_ms: down_ms(stream),
+        },
+        80..=83 => Fault::Stop {
+            down_ms: down_ms(stream),
+        },
+        84..=87 => {
+            Fault::Wall(*stream.of(&[Wall::HourAhead, Wall::HourBack, Wall::Year1970, Wall::Year2100]))
+        }
         88 | 89 => Fault::Freeze,
         90 | 91 => Fault::Delete(whom),
         92 | 93 => Fault::Edit(whom),
@@ -235,7 +254,9 @@ fn draw_metrics(stream: &mut Stream) -> MetricsFault {
             blank: *stream.of(&Blank::ALL),
         },
         7 => MetricsFault::ExportersDead { nodes: hit },
-        8 => MetricsFault::ExporterRestarts { one_in: small(stream, 2, 8) },
+        8 => MetricsFault::ExporterRestarts {
+            one_in: small(stream, 2, 8),
+        },
         9 => MetricsFault::Ghosts,
         10 => MetricsFault::Replica {
             shift_ms: stream.between(1, 14) * SECOND_MS,
@@ -248,31 +269,48 @@ fn draw_metrics(stream: &mut Stream) -> MetricsFault {
             nodes: hit,
             by_ms: stream.between(10, 240) * SECOND_MS,
         },
-        _ if stream.percent(50) => MetricsFault::Foreign { series: *stream.of(&[10, 100, 400]) },
+        _ if stream.percent(50) => MetricsFault::Foreign {
+            series: *stream.of(&[10, 100, 400]),
+        },
         _ => MetricsFault::Lying { devices: hit },
     }
 }
 
 fn draw_arm(stream: &mut Stream) -> ArmFault {
     let by = *stream.of(&[-2, -1, 1, 2]);
-    let why = *stream.of(&[Failure::QuotaLow, Failure::QuotaZero, Failure::Allocation, Failure::Sku]);
+    let why = *stream.of(&[
+        Failure::QuotaLow,
+        Failure::QuotaZero,
+        Failure::Allocation,
+        Failure::Sku,
+    ]);
     match stream.between(0, 18) {
-        0 => ArmFault::AutoscalerOn { by: *stream.of(&[-1, 0, 1]) },
+        0 => ArmFault::AutoscalerOn {
+            by: *stream.of(&[-1, 0, 1]),
+        },
         1 => ArmFault::ForeignWrite { by },
         2 => ArmFault::WriteAfterRead { by },
         3 => ArmFault::WriteBeforeResize { by },
         4 => ArmFault::Overtaken { by },
-        5 => ArmFault::Upgrade { ms: stream.between(5, 30) * MINUTE_MS },
+        5 => ArmFault::Upgrade {
+            ms: stream.between(5, 30) * MINUTE_MS,
+        },
         6 => ArmFault::Stopped,
-        7 => ArmFault::QuotaLow { room: small(stream, 1, 3) },
+        7 => ArmFault::QuotaLow {
+            room: small(stream, 1, 3),
+        },
         8 => ArmFault::QuotaZero,
         9 => ArmFault::SkuGone,
         10 => ArmFault::FailsLate {
             why,
             count: *stream.of(&[CountAfter::Stays, CountAfter::Reverts]),
         },
-        11 => ArmFault::PartialFill { said: *stream.of(&[Said::Succeeded, Said::Failed]) },
-        12 => ArmFault::Stuck { ms: stream.between(10, 40) * MINUTE_MS },
+        11 => ArmFault::PartialFill {
+            said: *stream.of(&[Said::Succeeded, Said::Failed]),
+        },
+        12 => ArmFault::Stuck {
+            ms: stream.between(10, 40) * MINUTE_MS,
+        },
         13 => ArmFault::Lost,
         14 => ArmFault::CountLate {
             ms: stream.between(5, 120) * SECOND_MS,
@@ -283,8 +321,12 @@ fn draw_arm(stream: &mut Stream) -> ArmFault {
             retry_after_ms: stream.between(1, 120) * SECOND_MS,
         },
         16 => ArmFault::AuthExpired,
-        17 => ArmFault::Unavailable { percent: *stream.of(&[20, 60, 100]) },
-        _ => ArmFault::PollsDropped { percent: *stream.of(&[50, 100]) },
+        17 => ArmFault::Unavailable {
+            percent: *stream.of(&[20, 60, 100]),
+        },
+        _ => ArmFault::PollsDropped {
+            percent: *stream.of(&[50, 100]),
+        },
     }
 }
 

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use gpuscale::control::ports::{
     Accepted, Answer, ClusterError, ClusterView, Completeness, MetricsSource, NodePools, PolicyKey, Pool,
-    PoolError, PoolErrorKind, PoolKey, Ports, Progress, Randomness, ReadRequest, SourceError, SourceErrorKind,
-    StateStore, StoreError, View,
+    PoolError, PoolErrorKind, PoolKey, Ports, Progress, Randomness, ReadRequest, SourceError,
+    SourceErrorKind, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::policy::config::Millis;
@@ -88,7 +88,9 @@ impl Shared {
 }
 
 fn number_at_end(name: &str) -> usize {
-    name.as_bytes().last().map_or(0, |digit| usize::from(digit.wrapping_sub(b'0')))
+    name.as_bytes()
+        .last()
+        .map_or(0, |digit| usize::from(digit.wrapping_sub(b'0')))
 }
 
 /// The ports of one process.
@@ -252,7 +254,12 @@ impl Calls {
 }
 
 fn newest(answer: &Answer) -> Option<Millis> {
-    answer.series.iter().filter_map(|series| series.samples.last()).map(|(at_ms, _)| *at_ms).max()
+    answer
+        .series
+        .iter()
+        .filter_map(|series| series.samples.last())
+        .map(|(at_ms, _)| *at_ms)
+        .max()
 }
 
 fn source_error(turned: Turned) -> SourceError {
@@ -270,7 +277,10 @@ fn source_error(turned: Turned) -> SourceError {
 impl NodePools for Calls {
     async fn read(&self, pool: &PoolKey) -> Result<Pool, PoolError> {
         let pool = self.pool(pool);
-        let passage = self.there(Port::PoolRead, self.owner(pool)).await.map_err(pool_error)?;
+        let passage = self
+            .there(Port::PoolRead, self.owner(pool))
+            .await
+            .map_err(pool_error)?;
         let answer = self.0.world.borrow_mut().read(self.0.time.true_ms(), pool);
         self.back(passage).await.map_err(pool_error)?;
         answer
@@ -284,12 +294,20 @@ impl NodePools for Calls {
             etag: seen.etag.clone(),
             count,
         });
-        let _told = Returned { shared: &self.0, pool };
+        let _told = Returned {
+            shared: &self.0,
+            pool,
+        };
         let sent = match passage.fate {
             Fate::Refused | Fate::RequestLost(_) => None,
             _ => {
                 let arrives_ms = self.0.time.true_ms() + passage.there_ms;
-                Some(self.0.world.borrow_mut().post(arrives_ms, pool, &seen.etag, count))
+                Some(
+                    self.0
+                        .world
+                        .borrow_mut()
+                        .post(arrives_ms, pool, &seen.etag, count),
+                )
             }
         };
         match passage.fate {
@@ -310,7 +328,10 @@ impl NodePools for Calls {
 
     async fn poll(&self, pool: &PoolKey, operation: &str) -> Result<Progress, PoolError> {
         let pool = self.pool(pool);
-        let passage = self.there(Port::Poll, self.owner(pool)).await.map_err(pool_error)?;
+        let passage = self
+            .there(Port::Poll, self.owner(pool))
+            .await
+            .map_err(pool_error)?;
         let answer = self.0.world.borrow_mut().poll(self.0.time.true_ms(), operation);
         self.back(passage).await.map_err(pool_error)?;
         answer
@@ -318,7 +339,11 @@ impl NodePools for Calls {
 }
 
 fn refusal(fate: Fate) -> Turned {
-    if fate == Fate::Refused { Turned::Refused } else { Turned::NoAnswer }
+    if fate == Fate::Refused {
+        Turned::Refused
+    } else {
+        Turned::NoAnswer
+    }
 }
 
 /// Tells that a resize came back, or was given up, however it ends.
@@ -354,7 +379,10 @@ impl ClusterView for Calls {
         if !self.0.world.borrow().has_cluster_view() {
             return Err(ClusterError::None);
         }
-        let passage = self.there(Port::Look, self.owner(pool)).await.map_err(unreachable)?;
+        let passage = self
+            .there(Port::Look, self.owner(pool))
+            .await
+            .map_err(unreachable)?;
         let view = self.0.world.borrow_mut().look(self.0.time.true_ms(), pool);
         self.back(passage).await.map_err(unreachable)?;
         view
@@ -375,7 +403,11 @@ impl StateStore for Calls {
     async fn save(&self, policy: &PolicyKey, state: &Saved) -> Result<(), StoreError> {
         let number = self.0.policy(policy);
         let passage = self.there(Port::Save, number).await.map_err(store_error)?;
-        let saved = self.0.world.borrow_mut().save(self.0.time.true_ms(), number, policy, state);
+        let saved = self
+            .0
+            .world
+            .borrow_mut()
+            .save(self.0.time.true_ms(), number, policy, state);
         self.back(passage).await.map_err(store_error)?;
         saved
     }

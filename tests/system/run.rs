@@ -7,7 +7,7 @@ use gpuscale::control::{Controller, PlatformChooses, Settings};
 use gpuscale::policy::config::Millis;
 
 use crate::arguments::{Arguments, Detail};
-use crate::chance::{Stream, draw};
+use crate::chance::Stream;
 use crate::clock::Time;
 use crate::director::Director;
 use crate::event::Event;
@@ -68,21 +68,38 @@ impl Scene {
             pools += count;
             (pools - count..pools).collect()
         });
-        let stage = Stage { pools: groups.collect() };
+        let stage = Stage {
+            pools: groups.collect(),
+        };
         let plan = Plan::from_seed(seed, &stage).0.into_iter().enumerate();
         let mut stream = Stream::new(seed, &[0x5ce2]);
         Self {
             seed,
             shapes,
-            plan: plan.filter(|(number, _)| only.is_none_or(|only| only.contains(number))).collect(),
-            visible: if stream.percent(33) { Visible::Never } else { Visible::Always },
-            skew_ms: if stream.percent(20) { stream.between(-600, 600) * 1_000 } else { 0 },
+            plan: plan
+                .filter(|(number, _)| only.is_none_or(|only| only.contains(number)))
+                .collect(),
+            visible: if stream.percent(33) {
+                Visible::Never
+            } else {
+                Visible::Always
+            },
+            skew_ms: if stream.percent(20) {
+                stream.between(-600, 600) * 1_000
+            } else {
+                0
+            },
         }
     }
 
     /// Prints what is played.
     pub fn print(&self) {
-        println!("\nseed {}: cluster view {:?}, constant skew {} s", self.seed, self.visible, self.skew_ms / 1_000);
+        println!(
+            "\nseed {}: cluster view {:?}, constant skew {} s",
+            self.seed,
+            self.visible,
+            self.skew_ms / 1_000
+        );
         for shape in &self.shapes {
             println!("  {shape:?}");
         }
@@ -99,8 +116,20 @@ impl Scene {
         };
         let saboteurs = self.plan.iter().filter_map(saboteur).collect();
         let mut world = World::new(self.seed, &self.shapes, self.visible, saboteurs);
+        let waving: Vec<&Shape> = self.shapes.iter().filter(|shape| world.waves(shape.id)).collect();
+        for shape in waving {
+            let what = if shape.rules.up.is_some() {
+                "waves round a threshold"
+            } else {
+                "waves round a target"
+            };
+            world.log.add(0, Event::Fault { name: "F18", what });
+        }
         if self.skew_ms != 0 {
-            let skew = MetricsFault::Skew { by_ms: self.skew_ms, history: History::Shifted };
+            let skew = MetricsFault::Skew {
+                by_ms: self.skew_ms,
+                history: History::Shifted,
+            };
             world.prometheus.set(0, skew);
             let (name, what) = ("F7", "constant skew");
             world.log.add(0, Event::Fault { name, what });
@@ -112,7 +141,13 @@ impl Scene {
 /// A time of the run as hours, minutes, seconds and milliseconds.
 pub fn clock_face(ms: Millis) -> String {
     let seconds = ms / 1_000;
-    format!("{}:{:02}:{:02}.{:03}", seconds / 3_600, seconds / 60 % 60, seconds % 60, ms % 1_000)
+    format!(
+        "{}:{:02}:{:02}.{:03}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60,
+        ms % 1_000
+    )
 }
 
 fn settings() -> Settings {
@@ -129,7 +164,13 @@ pub fn run(scene: &Scene, arguments: &Arguments) -> Outcome {
     let verbose = arguments.detail == Detail::Events;
     let shared = Rc::new(Shared::new(time.clone(), Gate::new(scene.seed), world, verbose));
     let checker = checker(scene, &shared);
-    let mut director = Director::new(scene.seed, Rc::clone(&shared), &scene.plan, &scene.shapes, checker);
+    let mut director = Director::new(
+        scene.seed,
+        Rc::clone(&shared),
+        &scene.plan,
+        &scene.shapes,
+        checker,
+    );
     let mut process = 0;
     while time.true_ms() < RUN_MS {
         match live(scene.seed, process, &mut director) {
@@ -142,7 +183,10 @@ pub fn run(scene: &Scene, arguments: &Arguments) -> Outcome {
                 shared.log(Event::Stopped);
             }
             End::Livelock => {
-                shared.trouble("livelock", "the loop wakes itself for ever while time stands still".to_owned());
+                shared.trouble(
+                    "livelock",
+                    "the loop wakes itself for ever while time stands still".to_owned(),
+                );
                 break;
             }
         }
@@ -150,20 +194,28 @@ pub fn run(scene: &Scene, arguments: &Arguments) -> Outcome {
         executor::idle(&time, &mut director, up_ms);
         process += 1;
     }
-    keep_journals(scene.seed, &shared, arguments);
-    director.end()
+    director.tell();
+    let decisions = keep_journals(scene.seed, &shared, arguments);
+    let mut outcome = director.end();
+    outcome.checks.push(("replay-is-equal", decisions));
+    outcome
 }
 
-/// Makes every decision again from the journals, and keeps those that are asked for.
-fn keep_journals(seed: u64, shared: &Shared, arguments: &Arguments) {
+/// Makes every decision again from the journals, and keeps those that are asked for; how many decisions there were.
+fn keep_journals(seed: u64, shared: &Shared, arguments: &Arguments) -> u64 {
+    let mut decisions = 0;
     for (policy, shelf) in shared.shelves.iter().enumerate() {
-        if let Err(problem) = shelf.replay() {
-            shared.trouble("replay-is-equal", format!("policy {policy}: {problem}"));
+        match shelf.replay() {
+            Ok(replay) => decisions += replay.verified,
+            Err(problem) => shared.trouble("replay-is-equal", format!("policy {policy}: {problem}")),
         }
         if let Some(folder) = &arguments.journals {
-            shelf.write(folder, seed, policy).expect("journals can be written");
+            shelf
+                .write(folder, seed, policy)
+                .expect("journals can be written");
         }
     }
+    decisions
 }
 
 /// One process of the controller, from its start to its end.
@@ -176,7 +228,9 @@ fn live(seed: u64, process: u64, director: &mut Director<'_>) -> End {
     shared.world.borrow_mut().synced_ms = now_ms + director.sync_ms();
     shared.log(Event::Started);
     let ports = SimPorts::new(Rc::clone(&shared), origin_ms, stream);
-    let watch = SimWatch { shared: Rc::clone(&shared) };
+    let watch = SimWatch {
+        shared: Rc::clone(&shared),
+    };
     let controller = Rc::new(Controller::new(ports, watch, settings()));
     controller.set_freeze(director.freeze());
     controller.set_policies(director.policies());

@@ -1,7 +1,6 @@
 //! The policies of a run, drawn from its seed, as documents that go through the same validation as everybody's.
 
 use gpuscale::control::Policy;
-use gpuscale::control::ports::PolicyKey;
 use gpuscale::policy::config::{Micro, Millis};
 
 use crate::chance::Stream;
@@ -93,7 +92,12 @@ impl Shape {
             // From zero nodes only something that exists without nodes brings the pool back.
             Signals::GpuAndQueue
         } else {
-            *stream.of(&[Signals::GpuOnly, Signals::GpuOnly, Signals::GpuAndQueue, Signals::GpuAndPods])
+            *stream.of(&[
+                Signals::GpuOnly,
+                Signals::GpuOnly,
+                Signals::GpuAndQueue,
+                Signals::GpuAndPods,
+            ])
         };
         Self {
             id,
@@ -101,12 +105,24 @@ impl Shape {
             min_nodes,
             max_nodes,
             start_nodes,
-            fallback: if stream.percent(33) { Fallback::One } else { Fallback::None },
-            victims: if stream.percent(80) { Victims::PlatformChooses } else { Victims::IdleFirst },
+            fallback: if stream.percent(33) {
+                Fallback::One
+            } else {
+                Fallback::None
+            },
+            victims: if stream.percent(80) {
+                Victims::PlatformChooses
+            } else {
+                Victims::IdleFirst
+            },
             signals,
             rules: Rules {
-                up: stream.percent(40).then(|| (stream.between(76, 85), stream.between(1, 3))),
-                down: stream.percent(50).then(|| (stream.between(10, 40), stream.between(5, 12))),
+                up: stream
+                    .percent(40)
+                    .then(|| (stream.between(76, 85), stream.between(1, 3))),
+                down: stream
+                    .percent(50)
+                    .then(|| (stream.between(10, 40), stream.between(5, 12))),
             },
             target_percent: stream.between(60, 75),
             stabilization_ms: stream.between(5, 20) * MINUTE_MS,
@@ -115,13 +131,12 @@ impl Shape {
             settle_ms: stream.between(1, 3) * MINUTE_MS,
             max_age_ms: stream.between(90, 180) * 1_000,
             warm_up_ms: stream.between(1, 3) * MINUTE_MS,
-            budget: if stream.percent(20) { Budget::UsdPerHour(*stream.of(&[30, 45, 58])) } else { Budget::None },
+            budget: if stream.percent(20) {
+                Budget::UsdPerHour(*stream.of(&[30, 45, 58]))
+            } else {
+                Budget::None
+            },
         }
-    }
-
-    /// The key of the policy.
-    pub fn key(&self) -> PolicyKey {
-        PolicyKey::new("sim", &format!("policy{}", self.id))
     }
 
     /// The policy as the loop runs it.

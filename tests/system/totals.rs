@@ -14,8 +14,8 @@ const LONG_RUN: u64 = 500;
 
 /// Faults that a long run must have met.
 const REQUIRED: &[&str] = &[
-    "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F13", "F14", "F15", "F16", "F17", "F18", "F20",
-    "F23", "F24", "F25", "F27",
+    "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F13", "F14", "F15", "F16", "F17", "F18",
+    "F20", "F23", "F24", "F25", "F27",
 ];
 
 /// Ticks of the kernel's accounting in a second.
@@ -63,7 +63,10 @@ impl Totals {
 
     /// The first seed that failed.
     pub fn first_failure(&self) -> Option<(u64, Violation)> {
-        self.failures.iter().next().map(|(seed, violation)| (*seed, violation.clone()))
+        self.failures
+            .iter()
+            .next()
+            .map(|(seed, violation)| (*seed, violation.clone()))
     }
 
     /// Whether anything is not as it should be.
@@ -145,6 +148,10 @@ pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field is the command in parentheses and may hold anything; fields are counted behind it.
     let fields = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok());
     ticks.sum::<f64>() / KERNEL_HZ
 }

@@ -20,7 +20,11 @@ impl Truth for World {
     }
 
     fn unhealthy(&self, pool: PoolId) -> u32 {
-        let ill = self.fleets[pool].nodes().iter().filter(|node| node.unhealthy).count();
+        let ill = self.fleets[pool]
+            .nodes()
+            .iter()
+            .filter(|node| node.unhealthy)
+            .count();
         u32::try_from(ill).unwrap_or(u32::MAX)
     }
 

@@ -27,7 +27,8 @@ impl Watch for SimWatch {
             TickResult::Decided(evaluation) => Some(told(evaluation)),
             TickResult::Panicked(words) => {
                 if words != PLANNED_PANIC {
-                    self.shared.trouble("no-panic", format!("policy {policy} panicked: {words}"));
+                    self.shared
+                        .trouble("no-panic", format!("policy {policy} panicked: {words}"));
                 }
                 None
             }
@@ -70,7 +71,10 @@ fn told(evaluation: &Evaluation) -> Decided {
         to: decision.to,
         wish: decision.wish,
         reason: decision.reason.as_str(),
-        known: evaluation.signals().iter().all(|signal| signal.quality == Quality::Good),
+        known: evaluation
+            .signals()
+            .iter()
+            .all(|signal| signal.quality == Quality::Good),
         checksum: evaluation.checksum(),
     }
 }
@@ -100,7 +104,10 @@ impl Shelf {
         let segments = kept.segments.values().map(Vec::as_slice);
         let replay = journal::replay(segments, None).map_err(|error| error.to_string())?;
         if let Some(difference) = &replay.first_difference {
-            return Err(format!("{} decisions came out otherwise, first {difference:?}", replay.differing));
+            return Err(format!(
+                "{} decisions came out otherwise, first {difference:?}",
+                replay.differing
+            ));
         }
         if let Some(fault) = replay.faults.first() {
             return Err(format!("{} cannot be read: {}", fault.segment, fault.error));

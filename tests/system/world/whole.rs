@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use gpuscale::control::ports::{
-    Accepted, Answer, ClusterError, PolicyKey, Pool, PoolError, Progress, ReadRequest, SourceError, StoreError,
-    View,
+    Accepted, Answer, ClusterError, PolicyKey, Pool, PoolError, Progress, ReadRequest, SourceError,
+    StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::policy::config::{Micro, Millis, ONE};
@@ -77,7 +77,12 @@ struct Letter {
 
 impl World {
     /// The world of these policies.
-    pub fn new(seed: u64, shapes: &[Shape], visible: Visible, saboteurs: Vec<(PolicyId, Millis, Millis)>) -> Self {
+    pub fn new(
+        seed: u64,
+        shapes: &[Shape],
+        visible: Visible,
+        saboteurs: Vec<(PolicyId, Millis, Millis)>,
+    ) -> Self {
         let mut fleets = Vec::new();
         let mut setups = Vec::new();
         let mut groups = vec![Vec::new(); shapes.len()];
@@ -85,7 +90,9 @@ impl World {
         for (shape, name, nodes) in pools_of(shapes) {
             groups[shape.id].push(fleets.len());
             owners.push(shape.id);
-            let spec = FleetSpec { gpus_per_node: shape.gpus_per_node };
+            let spec = FleetSpec {
+                gpus_per_node: shape.gpus_per_node,
+            };
             fleets.push(Fleet::new(spec, nodes).named(&name));
             setups.push(PoolSetup {
                 count: nodes,
@@ -96,14 +103,20 @@ impl World {
         }
         let labels = |(pool, fleet): (PoolId, &Fleet)| {
             let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-            PoolLabels(vec![pair("agentpool", fleet.pool()), pair("team", &format!("team{}", owners[pool]))])
+            PoolLabels(vec![
+                pair("agentpool", fleet.pool()),
+                pair("team", &format!("team{}", owners[pool])),
+            ])
         };
         let mut prometheus = Prometheus::new(seed, fleets.iter().enumerate().map(labels).collect());
         for shape in shapes {
             prometheus.register(&shape.queue());
         }
         let names = fleets.iter().map(|fleet| Arc::clone(fleet.pool())).collect();
-        let demands = shapes.iter().map(|shape| Demand::new(seed, shape.id as u64, MAX_GPUS)).collect();
+        let demands = shapes
+            .iter()
+            .map(|shape| Demand::new(seed, shape.id as u64, MAX_GPUS))
+            .collect();
         Self {
             log: Log::default(),
             arm: Arm::new(seed, &setups),
@@ -129,7 +142,10 @@ impl World {
 
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> PoolId {
-        self.names.iter().position(|other| &**other == name).expect("only pools of the run are asked for")
+        self.names
+            .iter()
+            .position(|other| &**other == name)
+            .expect("only pools of the run are asked for")
     }
 
     /// Pools in the world.
@@ -165,14 +181,25 @@ impl World {
         self.demands[policy].at(at_ms)
     }
 
+    /// Whether the demand on a policy's pools goes up and down for a while.
+    pub fn waves(&self, policy: PolicyId) -> bool {
+        self.demands[policy].waves() > 0
+    }
+
     // --- time ---
 
     /// When something happens next.
     pub fn next_event_ms(&self) -> Millis {
-        let mail = self.mail.iter().filter(|letter| letter.answer.is_none()).map(|letter| letter.arrives_ms);
+        let mail = self
+            .mail
+            .iter()
+            .filter(|letter| letter.answer.is_none())
+            .map(|letter| letter.arrives_ms);
         let fleets = self.fleets.iter().filter_map(Fleet::next_event_ms);
         let arm = self.arm.next_event_ms();
-        mail.chain(fleets).chain(arm).fold(self.next_scrape_ms.min(self.put_at_ms), Millis::min)
+        mail.chain(fleets)
+            .chain(arm)
+            .fold(self.next_scrape_ms.min(self.put_at_ms), Millis::min)
     }
 
     /// Lets everything happen that is due.
@@ -254,18 +281,22 @@ impl World {
         let removed = self.fleets[pool].evict(now_ms, nodes, salt);
         if removed.nodes > 0 {
             let (nodes, busy, why) = (removed.nodes, removed.busy, Left::Evicted);
-            self.log.add(now_ms, Event::NodesLeft { pool, nodes, busy, why });
+            self.log.add(
+                now_ms,
+                Event::NodesLeft {
+                    pool,
+                    nodes,
+                    busy,
+                    why,
+                },
+            );
         }
     }
 
     // --- metrics ---
 
     /// Answers what the GPUs did.
-    pub fn metrics(
-        &mut self,
-        now_ms: Millis,
-        request: &ReadRequest<'_>,
-    ) -> Result<Answer, SourceError> {
+    pub fn metrics(&mut self, now_ms: Millis, request: &ReadRequest<'_>) -> Result<Answer, SourceError> {
         self.prometheus.read(now_ms, request.selector, request.window_ms)
     }
 
@@ -274,12 +305,14 @@ impl World {
     /// The nodes of a pool and the pods that wait for it.
     pub fn look(&mut self, now_ms: Millis, pool: PoolId) -> Result<View, ClusterError> {
         if now_ms < self.synced_ms {
-            self.log.add(now_ms, fault("F10", "cluster view not complete yet"));
+            self.log
+                .add(now_ms, fault("F10", "cluster view not complete yet"));
             return Err(ClusterError::Unsynced);
         }
         match self.view_fault {
             Some(ViewFault::Unsynced) => {
-                self.log.add(now_ms, fault("F10", "cluster view no longer complete"));
+                self.log
+                    .add(now_ms, fault("F10", "cluster view no longer complete"));
                 return Err(ClusterError::Unsynced);
             }
             Some(ViewFault::Unreachable) => {
@@ -293,7 +326,10 @@ impl World {
         let owner = self.owners[pool];
         if self.groups[owner].first() == Some(&pool) {
             let pods = (self.unserved[owner] / ONE).clamp(0, MOST_WAITING);
-            let pod = PodRequest { gpus: 1, placement: Placement::AnyNode };
+            let pod = PodRequest {
+                gpus: 1,
+                placement: Placement::AnyNode,
+            };
             view.waiting.extend((0..pods).map(|_| pod));
         }
         Ok(view)
@@ -307,11 +343,24 @@ impl World {
     }
 
     /// Keeps the state of a policy.
-    pub fn save(&mut self, now_ms: Millis, policy: PolicyId, key: &PolicyKey, state: &Saved) -> Result<(), StoreError> {
+    pub fn save(
+        &mut self,
+        now_ms: Millis,
+        policy: PolicyId,
+        key: &PolicyKey,
+        state: &Saved,
+    ) -> Result<(), StoreError> {
         let (answer, kept) = self.store.save(key, state);
         let in_flight = state.pools.iter().any(|pool| pool.in_flight.is_some());
         let kept = kept == Kept::Yes;
-        self.log.add(now_ms, Event::Saved { policy, in_flight, kept });
+        self.log.add(
+            now_ms,
+            Event::Saved {
+                policy,
+                in_flight,
+                kept,
+            },
+        );
         answer
     }
 }

@@ -58,7 +58,11 @@ impl Truth {
 
     /// When a device's utilization was last stored as it was.
     pub(super) fn newest_known_ms(&self) -> Option<Millis> {
-        self.0.iter().rev().find(|moment| moment.known > 0).map(|moment| moment.at_ms)
+        self.0
+            .iter()
+            .rev()
+            .find(|moment| moment.known > 0)
+            .map(|moment| moment.at_ms)
     }
 
     /// The largest load of any device in `(from_ms, to_ms]`.
