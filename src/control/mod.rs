@@ -4,24 +4,43 @@
 //! of the world are the traits of [`ports`].
 
 pub mod deadline;
+mod flight;
 pub mod gate;
 pub mod intake;
 pub mod ownership;
 mod policy;
 pub mod ports;
 pub mod roster;
+mod session;
+mod signal;
 pub mod state;
+mod submit;
+mod task;
 pub mod throttle;
+mod tick;
 pub mod turnstile;
 
-use std::marker::PhantomData;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::select;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::journal::Sink;
 use crate::policy::evaluation::Evaluation;
-use crate::policy::observation::{Freeze, Now};
+use crate::policy::observation::{Failure, Freeze, Now};
 
 pub use policy::{Mode, Policy, PolicyError};
-use ports::{PolicyKey, PoolKey, Ports};
+
+use gate::Permits;
+use ownership::{Claim, owners};
+use ports::{Clock as _, PolicyKey, PoolKey, Ports};
+use signal::Signal;
+use task::Slot;
+use turnstile::Turnstile;
 
 /// What the administrator set for all policies.
 #[derive(Debug, Clone)]
@@ -130,32 +149,165 @@ pub struct Action<'a> {
 }
 
 /// The control loop.
-#[derive(Debug)]
-pub struct Controller<P, W> {
-    _ports: PhantomData<P>,
-    _watch: PhantomData<W>,
+///
+/// One per process. Its methods may be called while [`Controller::run`] runs, from the same thread.
+pub struct Controller<P: Ports, W> {
+    shared: Rc<Shared<P, W>>,
+}
+
+/// What all policies share.
+struct Shared<P, W> {
+    ports: P,
+    watch: W,
+    settings: Settings,
+    freeze: Cell<Freeze>,
+    permits: Permits,
+    turnstiles: RefCell<BTreeMap<Arc<str>, Rc<Turnstile>>>,
+    slots: RefCell<BTreeMap<PolicyKey, Rc<Slot>>>,
+    /// Slots of policies that were removed and have not said their last word.
+    leaving: RefCell<BTreeMap<PolicyKey, Rc<Slot>>>,
+    /// Slots whose task has not been started yet.
+    new: RefCell<Vec<Rc<Slot>>>,
+    /// Who owns each pool.
+    owners: RefCell<BTreeMap<PoolKey, PolicyKey>>,
+    stopping: Cell<bool>,
+    changed: Signal,
+}
+
+impl<P: Ports, W: Watch> Shared<P, W> {
+    fn now(&self) -> Now {
+        self.ports.clock().now()
+    }
+
+    /// Submissions to a cluster go through here, one at a time.
+    fn turnstile(&self, cluster: &Arc<str>) -> Rc<Turnstile> {
+        let mut turnstiles = self.turnstiles.borrow_mut();
+        turnstiles.entry(cluster.clone()).or_default().clone()
+    }
+
+    fn owns(&self, policy: &PolicyKey, pool: &PoolKey) -> bool {
+        self.owners.borrow().get(pool) == Some(policy)
+    }
 }
 
 impl<P: Ports, W: Watch> Controller<P, W> {
     /// A loop without policies.
     #[must_use]
-    pub fn new(_ports: P, _watch: W, _settings: Settings) -> Self {
+    pub fn new(ports: P, watch: W, settings: Settings) -> Self {
+        let shared = Shared {
+            freeze: Cell::new(settings.freeze),
+            permits: Permits::new(settings.concurrency),
+            ports,
+            watch,
+            settings,
+            turnstiles: RefCell::default(),
+            slots: RefCell::default(),
+            leaving: RefCell::default(),
+            new: RefCell::default(),
+            owners: RefCell::default(),
+            stopping: Cell::new(false),
+            changed: Signal::default(),
+        };
         Self {
-            _ports: PhantomData,
-            _watch: PhantomData,
+            shared: Rc::new(shared),
         }
     }
 
     /// Takes these policies in place of those it had. One that is gone is released: its pool stays as it is. One
     /// that changed goes on with its memory and fresh windows.
-    pub fn set_policies(&self, _policies: Vec<Policy>) {}
+    pub fn set_policies(&self, mut policies: Vec<Policy>) {
+        let shared = &self.shared;
+        shared.owners.replace(settle_ownership(&mut policies));
+        let (mut slots, mut leaving) = (shared.slots.borrow_mut(), shared.leaving.borrow_mut());
+        let mut before = std::mem::take(&mut *slots);
+        for policy in policies {
+            let key = policy.key.clone();
+            let slot = if let Some(slot) = before.remove(&key) {
+                slot.edit(policy);
+                slot
+            } else {
+                let slot = Rc::new(Slot::new(policy, leaving.remove(&key)));
+                shared.new.borrow_mut().push(slot.clone());
+                slot
+            };
+            slots.insert(key, slot);
+        }
+        for (key, slot) in before {
+            slot.leave();
+            leaving.insert(key, slot);
+        }
+        leaving.retain(|_, slot| !slot.has_ended());
+        shared.changed.raise();
+    }
 
-    /// Stops or releases all changes of all policies.
-    pub fn set_freeze(&self, _freeze: Freeze) {}
+    /// Stops or releases all changes of all policies. Decisions go on and show what is stopped.
+    pub fn set_freeze(&self, freeze: Freeze) {
+        self.shared.freeze.set(freeze);
+    }
 
     /// Asks the loop to end: no new decision, what is being sent is finished and saved.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.shared.stopping.set(true);
+        for slot in self.shared.slots.borrow().values() {
+            slot.leave();
+        }
+        self.shared.changed.raise();
+    }
 
-    /// Runs until [`Controller::stop`] was called.
-    pub async fn run(&self) {}
+    /// Runs until [`Controller::stop`] was called, and no longer than the grace period after that: whatever is still
+    /// unanswered then is settled after the next start.
+    pub async fn run(&self) {
+        let shared = &self.shared;
+        let mut tasks = FuturesUnordered::new();
+        let mut deadline = None;
+        loop {
+            let changed = shared.changed.next();
+            for slot in shared.new.take() {
+                tasks.push(task::run(shared.clone(), slot));
+            }
+            if shared.stopping.get() {
+                let ends_ms = shared.now().timer_ms.saturating_add(shared.settings.grace_ms);
+                let ends_ms = *deadline.get_or_insert(ends_ms);
+                if tasks.is_empty() || shared.now().timer_ms >= ends_ms {
+                    return;
+                }
+                let sleep = pin!(shared.ports.clock().sleep_until(ends_ms));
+                let _ = select(select(tasks.next(), changed), sleep).await;
+            } else if tasks.is_empty() {
+                changed.await;
+            } else {
+                let _ = select(tasks.next(), changed).await;
+            }
+        }
+    }
 }
+
+/// Who owns each pool. Fallback pools that are another policy's are taken out of the policies.
+fn settle_ownership(policies: &mut [Policy]) -> BTreeMap<PoolKey, PolicyKey> {
+    let ownership = owners(policies.iter().map(Claim::from));
+    let kept = policies.iter().map(|policy| {
+        let claim = Claim::from(policy);
+        let kept = ownership.fallbacks(&claim);
+        kept.filter_map(|index| policy.fallbacks.get(index).cloned())
+            .collect()
+    });
+    let kept: Vec<Vec<PoolKey>> = kept.collect();
+    let named = policies
+        .iter()
+        .flat_map(|policy| std::iter::once(&policy.target).chain(&policy.fallbacks));
+    let owned = named.filter_map(|pool| Some((pool.clone(), ownership.owner(pool)?.clone())));
+    let owned = owned.collect();
+    for (policy, fallbacks) in policies.iter_mut().zip(kept) {
+        policy.fallbacks = fallbacks;
+    }
+    owned
+}
+
+impl<P: Ports, W> std::fmt::Debug for Controller<P, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

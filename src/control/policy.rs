@@ -68,6 +68,15 @@ impl Policy {
         Self::of(&policy, document, created_ms, cluster)
     }
 
+    /// The same policy, which only says what it would do: `--dry-run`.
+    #[must_use]
+    pub fn recommending(self) -> Self {
+        Self {
+            mode: Mode::Recommend,
+            ..self
+        }
+    }
+
     fn of(
         policy: &GpuScalePolicy,
         document: &str,

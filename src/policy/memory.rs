@@ -179,6 +179,42 @@ impl Memory {
         self.meet(config, asked, now);
     }
 
+    /// A resize that was decided did not happen: it was refused, or nobody sent it. What somebody else does to the
+    /// pool later must not be taken for it.
+    pub fn not_sent(&mut self) {
+        self.intent = None;
+    }
+
+    /// The platform had no capacity. [`evaluate`](fn@super::evaluate) forgets it when the demand is gone.
+    pub fn no_capacity(&mut self, failure: Failure, now: Now) {
+        self.capacity = Some((failure, now.timer_ms.saturating_add(failure.backoff_ms())));
+    }
+
+    /// A resize that the engine did not decide in these words was asked for in its name: growth on a fallback pool.
+    pub fn asked_for(&mut self, from: u32, to: u32, now: Now) {
+        self.intent = Some(Intent {
+            from,
+            to,
+            at_ms: now.timer_ms,
+            saturated: false,
+        });
+    }
+
+    /// Our own resize failed and the platform took the count back to `asked`: nobody else wrote it.
+    pub fn taken_back(&mut self, asked: u32) {
+        self.asked = Some(asked);
+        self.intent = None;
+    }
+
+    /// Goes on after a stop that nobody saw coming: the wishes between the last save and the end are lost, so the
+    /// size as it was is taken for the largest of them, and a full stabilization window has to pass.
+    pub fn resume_after_crash(&mut self, config: &Config, saved: Now, now: Now) {
+        self.resume(saved, now);
+        if let Some(asked) = self.asked {
+            self.meet(config, asked, now);
+        }
+    }
+
     /// Whether others change the count so often that holding still is the only way out.
     #[must_use]
     pub fn is_conflicting(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Checks of the world itself, run before any seed: a world that is not what it says proves nothing.
 
+mod known;
 mod metrics;
 
 use gpuscale::policy::config::{MINUTE_MS, Micro, Millis, ONE};
@@ -22,6 +23,7 @@ pub fn run() {
     the_platform_takes_the_busiest();
     work_is_neither_lost_nor_made();
     metrics::run();
+    known::run();
 }
 
 // --- demand ---
@@ -42,11 +44,11 @@ fn longest(demand: &Demand, holds: impl Fn(Micro) -> bool) -> Millis {
 
 fn demand_has_all_that_a_controller_must_meet() {
     let most = 8 * ONE;
-    let demands: Vec<Demand> = (0..40).map(|seed| Demand::new(seed, 1, 8)).collect();
+    let demands: Vec<Demand> = (0..20).map(|seed| Demand::new(seed, 1, 8)).collect();
     let count = |what: &dyn Fn(&Demand) -> bool| demands.iter().filter(|demand| what(demand)).count();
-    assert!(count(&|demand| longest(demand, |load| load == 0) >= 30 * MINUTE_MS) > 20);
-    assert!(count(&|demand| longest(demand, |load| load > most) >= 5 * MINUTE_MS) > 10);
-    assert!(count(&|demand| longest(demand, |load| load > 0) >= 30 * MINUTE_MS) > 30);
+    assert!(count(&|demand| longest(demand, |load| load == 0) >= 30 * MINUTE_MS) > 10);
+    assert!(count(&|demand| longest(demand, |load| load > most) >= 5 * MINUTE_MS) > 5);
+    assert!(count(&|demand| longest(demand, |load| load > 0) >= 30 * MINUTE_MS) > 15);
     let short = |demand: &Demand| {
         let turns = (1..PLATEAU_FROM_MS / STEP_MS).filter(|step| {
             let (before, now) = (demand.at((step - 1) * STEP_MS), demand.at(step * STEP_MS));
@@ -54,7 +56,7 @@ fn demand_has_all_that_a_controller_must_meet() {
         });
         turns.count() > 10
     };
-    assert!(count(&short) > 10, "few demands go up and down");
+    assert!(count(&short) > 5, "few demands go up and down");
     for demand in &demands {
         let steps = (0..RUN_MS / STEP_MS).map(|step| demand.at(step * STEP_MS));
         let wrong = steps
@@ -66,12 +68,13 @@ fn demand_has_all_that_a_controller_must_meet() {
         );
     }
     assert_ne!(demands[0], demands[1]);
-    assert_ne!(demands[3], Demand::new(3, 2, 8));
+    let other = |seed: u64| Demand::new(seed, 2, 8).plateau() != Demand::new(seed, 1, 8).plateau();
+    assert!((0..10).any(other), "two pools of a run have the same demand");
     assert_eq!(demands[3], Demand::new(3, 1, 8));
 }
 
 fn demand_ends_alike_in_every_run() {
-    for seed in 0..30 {
+    for seed in 0..15 {
         let demand = Demand::new(seed, 0, 16);
         let plateau = demand.plateau();
         assert!(
@@ -188,7 +191,7 @@ fn work_is_neither_lost_nor_made() {
             .map(super::fleet::FleetNode::load)
             .sum::<Micro>()
     };
-    for spread in [Spread::Even, Spread::Packed, Spread::PackedNewest] {
+    for spread in Spread::ALL {
         let mut pool = fleet(2, 3).spread(spread);
         pool.set_load(3 * ONE);
         assert_eq!(load(&pool), 3 * ONE, "{spread:?}");

@@ -1,8 +1,8 @@
 //! How much work there is: micro-GPUs wanted at every moment of a run, from a seed.
 //!
-//! A run is cut into phases that are drawn one after the other: idle stretches long enough to shrink in, plateaus,
-//! ramps, spikes, more than the pool may ever hold, and waves round a level. The last two hours are the same in every
-//! run, a plateau and then nothing: what the size must come to there is known beforehand.
+//! A run is cut into phases that are drawn one after the other: idle stretches long enough to shrink in,
+//! plateaus, ramps, spikes, more than the pool may ever hold, and waves round a level. The last two hours are
+//! the same in every run, a plateau and then nothing: what the size must come to there is known beforehand.
 //!
 //! It knows no nodes: how the work comes to the GPUs is the fleet's matter.
 
@@ -10,7 +10,8 @@ use gpuscale::policy::config::{MINUTE_MS, Micro, Millis, ONE};
 
 use crate::chance::{Stream, draw};
 
-/// Time between two changes of the demand. Exporters are scraped once in between, so that no change goes unseen.
+/// Time between two changes of the demand. Exporters are scraped once in between, so that no change goes
+/// unseen.
 pub const STEP_MS: Millis = 15_000;
 /// When the plateau begins that every run ends with.
 pub const PLATEAU_FROM_MS: Millis = 240 * MINUTE_MS;
@@ -19,7 +20,8 @@ pub const SILENCE_FROM_MS: Millis = 300 * MINUTE_MS;
 /// How long a run is.
 pub const RUN_MS: Millis = 360 * MINUTE_MS;
 
-/// The least demand that is not nothing, in percent of the most GPUs. An engine may take less than this for idle.
+/// The least demand that is not nothing, in percent of the most GPUs. An engine may take less than this for
+/// idle.
 const LEAST_PERCENT: i64 = 5;
 /// What the draws of this file are for.
 const DEMAND: u64 = 0xde3a;
@@ -210,8 +212,8 @@ fn minutes(stream: &mut Stream, from: i64, to: i64) -> Millis {
 }
 
 impl Phase {
-    /// The level `since_ms` into a phase of `length_ms`, in parts of a million; `before` is the level that it came
-    /// from, in percent.
+    /// The level `since_ms` into a phase of `length_ms`, in parts of a million; `before` is the level that it
+    /// came from, in percent.
     pub fn at(self, since_ms: Millis, length_ms: Millis, before: i64, noise_draw: u64) -> i64 {
         match self {
             Self::Idle => 0,

@@ -1,7 +1,9 @@
-//! The nodes of one pool: how they boot, when their GPUs can be used, what work is on which GPU, and how they go.
+//! The nodes of one pool: how they boot, when their GPUs can be used, what work is on which GPU, and how they
+//! go.
 //!
-//! It holds the truth about load, for exporters to report and invariants to judge by. It does not know why nodes
-//! are asked for or taken away: that is the platform's matter, and neither does it report anything to anyone.
+//! It holds the truth about load, for exporters to report and invariants to judge by. It does not know why
+//! nodes are asked for or taken away: that is the platform's matter, and neither does it report anything to
+//! anyone.
 
 use std::sync::Arc;
 
@@ -11,7 +13,8 @@ use gpuscale::policy::config::{Micro, Millis, ONE};
 use crate::chance::draw;
 use crate::clock::EPOCH_MS;
 
-/// The least work that a busy GPU has. An engine may take less than this for idle, as it may a watchdog's query.
+/// The least work that a busy GPU has. An engine may take less than this for idle, as it may a watchdog's
+/// query.
 pub const LEAST_LOAD: Micro = 50_000;
 /// How long before it is Ready a node can be seen.
 const SEEN_BEFORE_READY_MS: Millis = 20_000;
@@ -37,6 +40,11 @@ pub enum Spread {
     Packed,
     /// As packed, and the newest node is the first.
     PackedNewest,
+}
+
+impl Spread {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Even, Self::Packed, Self::PackedNewest];
 }
 
 /// How far a node got.
@@ -169,8 +177,8 @@ impl Fleet {
         number
     }
 
-    /// Takes nodes as a platform does that chooses by itself, at its nastiest: the busiest first, and those that boot
-    /// only when no other is left.
+    /// Takes nodes as a platform does that chooses by itself, at its nastiest: the busiest first, and those
+    /// that boot only when no other is left.
     pub fn remove_busiest(&mut self, _now_ms: Millis, nodes: u32) -> Removed {
         self.nodes.sort_by_key(|node| {
             let booting = node.stage == Stage::Booting;
@@ -365,7 +373,6 @@ pub fn put(demand: Micro, fleets: &mut [Fleet], group: &[usize]) -> Micro {
     let over = demand - served;
     for &pool in group {
         let own = fleets[pool].capacity();
-        // Both are below 2^40: micro-GPUs of some thousand GPUs at most, in parts of a thousand.
         let share = if capacity > 0 {
             served * (own / ONE) / (capacity / ONE)
         } else {

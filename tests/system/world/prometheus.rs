@@ -1,9 +1,9 @@
-//! The metrics server: it scrapes the exporters of all pools, keeps what they said for a while, and answers selectors
-//! as Prometheus does, on its own clock.
+//! The metrics server: it scrapes the exporters of all pools, keeps what they said for a while, and answers
+//! selectors as Prometheus does, on its own clock.
 //!
-//! It must be cheap, since it is asked twice per tick of each policy for the length of a million runs: values are kept in
-//! rows by device number, labels are made once, and a selector is looked up once. Faults of the metrics are states of
-//! it ([`Fault`]); requests that are lost on their way to it are the port's matter.
+//! It must be cheap, since it is asked twice per tick of each policy for the length of a million runs: values
+//! are kept in rows by device number, labels are made once, and a selector is looked up once. Faults of the
+//! metrics are states of it ([`Fault`]); requests that are lost on their way to it are the port's matter.
 //!
 //! It also keeps what was true at every scrape, for the invariants alone.
 
@@ -47,10 +47,14 @@ pub struct Prometheus {
     skew_ms: Millis,
     phase_ms: Millis,
     round: u64,
+    /// True time of the last scrape.
+    scraped_ms: Millis,
     faults: Active,
     pools: Vec<Pool>,
     queries: Vec<Query>,
     selectors: Vec<Compiled>,
+    /// When its clock was stepped under the samples that it has, and by how much.
+    steps: Vec<(Millis, Millis)>,
 }
 
 /// A selector and what it comes to.
@@ -89,18 +93,21 @@ impl Prometheus {
         let pool = |(index, PoolLabels(labels))| Pool::new(seed, index, labels, exporter);
         Self {
             skew_ms: if chance(0, 2) == 0 { 0 } else { off },
-            // Not at the very start of a step, so that stamps a little before the scrape are still of the step.
+            // Not at the very start of a step, so that stamps a little before the scrape are still of the
+            // step.
             phase_ms: 500 + i64::try_from(chance(2, 14_000)).unwrap_or(0),
             round: 0,
+            scraped_ms: 0,
             faults: Active::default(),
             pools: pools.into_iter().enumerate().map(pool).collect(),
             queries: Vec::new(),
             selectors: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
-    /// Makes an expression known; its number, which is its place in what [`Prometheus::scrape`] is told of demand
-    /// that found no GPU.
+    /// Makes an expression known; its number, which is its place in what [`Prometheus::scrape`] is told of
+    /// demand that found no GPU.
     pub fn register(&mut self, promql: &str) -> usize {
         self.queries.push(Query::new(promql));
         self.selectors.clear();
@@ -122,29 +129,30 @@ impl Prometheus {
     pub fn set(&mut self, true_ms: Millis, fault: Fault) {
         self.faults.set(true_ms, fault);
         if let Fault::Skew { by_ms, history } = fault {
-            self.step(by_ms, history);
+            self.step(true_ms, by_ms, history);
         }
     }
 
     /// Turns a fault off that was turned on.
-    pub fn clear(&mut self, fault: Fault) {
+    pub fn clear(&mut self, true_ms: Millis, fault: Fault) {
         if self.faults.clear(fault)
             && let Fault::Skew { by_ms, history } = fault
         {
-            self.step(-by_ms, history);
+            self.step(true_ms, -by_ms, history);
         }
     }
 
-    fn step(&mut self, by_ms: Millis, history: History) {
+    fn step(&mut self, true_ms: Millis, by_ms: Millis, history: History) {
         if history == History::Kept {
+            self.steps.push((true_ms, by_ms));
             return;
         }
         self.pools.iter_mut().for_each(|pool| pool.shift(by_ms));
         self.queries.iter_mut().for_each(|query| query.shift(by_ms));
     }
 
-    /// The share of device-time of a pool in `(from_ms, to_ms]`, true time, of which the utilization was stored as
-    /// it was, in parts of a million; `None` if there was no device, or if it is too long ago.
+    /// The share of device-time of a pool in `(from_ms, to_ms]`, true time, of which the utilization was
+    /// stored as it was, in parts of a million; `None` if there was no device, or if it is too long ago.
     pub fn known_share(&self, pool: usize, from_ms: Millis, to_ms: Millis) -> Option<Micro> {
         self.pools[pool].truth.known_share(from_ms, to_ms)
     }
@@ -159,12 +167,50 @@ impl Prometheus {
         self.pools[pool].truth.busiest(from_ms, to_ms)
     }
 
+    /// The share, in parts of a million, of the device-time of a pool's present nodes in `(from_ms, to_ms]`,
+    /// true time, for which the server has faithful samples that it would give: from a sample until the next,
+    /// at most for `hold_ms`. A device counts once its node was Ready for `warm_up_ms`, and while it is
+    /// healthy; without any device-time it is all. On the server's clock as it was at `to_ms`.
+    pub fn known_time(
+        &self,
+        pool: usize,
+        fleet: &Fleet,
+        (from_ms, to_ms): (Millis, Millis),
+        hold_ms: Millis,
+        warm_up_ms: Millis,
+    ) -> Micro {
+        let within = self.within(to_ms, to_ms - from_ms);
+        let known = self.pools[pool].known_time(fleet, &within, hold_ms, warm_up_ms);
+        known.unwrap_or(ONE)
+    }
+
+    /// When the newest faithful sample that the server would give of a pool's present nodes was scraped: in
+    /// true time, if the server's clock was always as far off as at the last scrape.
+    pub fn newest_sample_ms(&self, pool: usize, fleet: &Fleet) -> Option<Millis> {
+        let within = self.within(self.scraped_ms, 0);
+        let newest_ms = self.pools[pool].newest_ms(fleet, &within);
+        newest_ms.map(|at_ms| at_ms - within.now_ms + within.true_ms)
+    }
+
+    /// A look back from `true_ms`, which may be some time ago.
+    fn within(&self, true_ms: Millis, window_ms: Millis) -> Within<'_> {
+        let later = self.steps.iter().filter(|(at_ms, _)| *at_ms > true_ms);
+        let now_ms = self.now_ms(true_ms) - later.map(|(_, by_ms)| by_ms).sum::<Millis>();
+        Within {
+            faults: &self.faults,
+            true_ms,
+            now_ms,
+            from_ms: now_ms - window_ms,
+        }
+    }
+
     // --- scraping ---
 
     /// Scrapes all exporters once. `over` is the demand that found no GPU, in micro-GPUs, for each registered
     /// expression.
     pub fn scrape(&mut self, true_ms: Millis, fleets: &[Fleet], over: &[Micro]) {
         self.round += 1;
+        self.scraped_ms = true_ms;
         let now_ms = self.now_ms(true_ms);
         for (index, fleet) in fleets.iter().enumerate() {
             let pool = &mut self.pools[index];

@@ -1,5 +1,5 @@
-//! What a node's exporter says of its GPUs: what is true, rounded as the real one rounds it, or what a fault makes of
-//! it.
+//! What a node's exporter says of its GPUs: what is true, rounded as the real one rounds it, or what a fault
+//! makes of it.
 
 use gpuscale::policy::config::{Micro, Millis, ONE};
 
@@ -9,7 +9,7 @@ use super::super::demand::STEP_MS;
 use super::super::fleet::Gpu;
 use super::SCRAPE;
 use super::faults::Active;
-use super::series::{ABSENT, PODS, Row};
+use super::series::{ABSENT, PODS, Row, Worth};
 
 /// How long a device keeps its pod while it has work.
 const POD_MS: Millis = 25 * 60_000;
@@ -25,7 +25,7 @@ pub(super) struct Exporter {
     pub(super) memory: bool,
 }
 
-/// What an exporter says of a device, and whether its utilization is what it is.
+/// What an exporter says of a device.
 pub(super) fn report(
     seed: u64,
     pool: usize,
@@ -33,7 +33,7 @@ pub(super) fn report(
     (true_ms, at_ms): (Millis, Millis),
     exporter: Exporter,
     faults: &Active,
-) -> (Row, bool) {
+) -> Row {
     let who = ((pool as u64) << 32) | u64::from(gpu.device);
     let step = true_ms.div_euclid(STEP_MS).unsigned_abs();
     let noise = draw(seed, &[SCRAPE, who, step]);
@@ -51,19 +51,24 @@ pub(super) fn report(
         memory(used),
         memory(81_000 - used),
     ];
-    let mut faithful = true;
+    let mut worth = Worth::Faithful;
     if busy && faults.lies(gpu.device) {
         values[0] = 0.0;
-        faithful = false;
+        worth = Worth::Nothing;
     }
     if let Some(blank) = faults.blank(gpu.device) {
         values[0] = blank;
-        faithful = false;
+        worth = Worth::Nothing;
     }
     let turn = true_ms.div_euclid(POD_MS).unsigned_abs();
     let pod = 1 + draw(seed, &[SCRAPE, who, turn]) % (PODS as u64 - 1);
     let pod = if busy { u8::try_from(pod).unwrap_or(1) } else { 0 };
-    (Row { at_ms, values, pod }, faithful)
+    Row {
+        at_ms,
+        values,
+        pod,
+        worth,
+    }
 }
 
 /// A load as it is measured: two percent off at most, never more than all, and nothing only if it is nothing.

@@ -1,8 +1,8 @@
-//! What may be wrong with the metrics: the faults that a plan turns on and off, and what each does to one scrape or one
-//! answer.
+//! What may be wrong with the metrics: the faults that a plan turns on and off, and what each does to one
+//! scrape or one answer.
 //!
-//! They add up: two dead exporters by two faults are two dead exporters. Requests that hang or are lost on their way
-//! are not here, since the server knows nothing of them.
+//! They add up: two dead exporters by two faults are two dead exporters. Requests that hang or are lost on
+//! their way are not here, since the server knows nothing of them.
 
 use gpuscale::control::ports::SourceErrorKind;
 use gpuscale::policy::config::{MINUTE_MS, Millis, ONE};

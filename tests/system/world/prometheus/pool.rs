@@ -1,13 +1,13 @@
 //! What the server has of one pool: it scrapes the pool's nodes into rows, and reads the rows back.
 
 use gpuscale::control::ports::AnswerSeries;
-use gpuscale::policy::config::Millis;
+use gpuscale::policy::config::{Micro, Millis};
 
 use super::super::demand::STEP_MS;
 use super::super::fleet::{Fleet, FleetNode, Gpu, Stage};
 use super::exporter::{Exporter, early, report};
-use super::faults::{Active, GHOST_MS};
-use super::series::{Device, KEEP_ROWS, Own, Row, Server};
+use super::faults::{Active, GHOST_MS, share};
+use super::series::{Device, KEEP_ROWS, Own, Row, Server, Worth};
 use super::truth::{Moment, Truth};
 
 /// What is stored of a pool.
@@ -76,10 +76,10 @@ impl Pool {
                     continue;
                 }
                 let when = (true_ms, at_ms);
-                let (row, faithful) = report(self.seed, self.index, gpu, when, self.exporter, faults);
+                let row = report(self.seed, self.index, gpu, when, self.exporter, faults);
                 let device = self.device(node, place, gpu);
                 device.scraped_ms = true_ms;
-                if device.push(row) && faithful {
+                if device.push(row) && row.worth == Worth::Faithful {
                     moment.known += healthy;
                 }
             }
@@ -117,8 +117,8 @@ impl Pool {
         device
     }
 
-    /// Stores the last values once more for devices whose nodes left. One whose exporter is dead stays silent: a
-    /// value that is repeated for a node that is there could not be told from a true one.
+    /// Stores the last values once more for devices whose nodes left. One whose exporter is dead stays
+    /// silent: a value that is repeated for a node that is there could not be told from a true one.
     fn haunt(&mut self, true_ms: Millis, now_ms: Millis, fleet: &Fleet) {
         for &number in &self.listed {
             let device = &mut self.devices[number as usize];
@@ -166,6 +166,52 @@ impl Pool {
                 device.answer(metric, (Server::Second, shift_ms), range, series);
             }
         }
+    }
+
+    /// The share of the device-time of the nodes that are there, Ready for `warm_up_ms` and healthy, of which
+    /// the utilization was known: see [`Device::known_ms`]. `None` without any device-time.
+    pub(super) fn known_time(
+        &self,
+        fleet: &Fleet,
+        within: &Within<'_>,
+        hold_ms: Millis,
+        warm_up_ms: Millis,
+    ) -> Option<Micro> {
+        let (from_ms, to_ms) = (within.from_ms, within.now_ms);
+        let offset_ms = within.now_ms - within.true_ms;
+        let (mut known_ms, mut all_ms) = (0, 0);
+        for node in fleet.nodes() {
+            if node.stage == Stage::Booting || node.unhealthy {
+                continue;
+            }
+            let warm_ms = node
+                .ready_at_ms
+                .saturating_add(warm_up_ms)
+                .saturating_add(offset_ms);
+            let start_ms = from_ms.max(warm_ms);
+            let readable_ms = within.readable_until(Some(node.number));
+            for gpu in &node.gpus {
+                all_ms += (to_ms - start_ms).max(0);
+                let device = self.devices.get(gpu.device as usize);
+                known_ms += device.map_or(0, |device| {
+                    device.known_ms((start_ms, to_ms, readable_ms), hold_ms)
+                });
+            }
+        }
+        share(known_ms.unsigned_abs(), all_ms.unsigned_abs())
+    }
+
+    /// The newest faithful sample of the nodes that are there, on the server's clock.
+    pub(super) fn newest_ms(&self, fleet: &Fleet, within: &Within<'_>) -> Option<Millis> {
+        let newest = |node: &FleetNode| {
+            let to_ms = within.readable_until(Some(node.number));
+            let devices = node
+                .gpus
+                .iter()
+                .filter_map(|gpu| self.devices.get(gpu.device as usize));
+            devices.filter_map(|device| device.newest_ms(to_ms)).max()
+        };
+        fleet.nodes().iter().filter_map(newest).max()
     }
 
     /// Moves all that is stored in time.

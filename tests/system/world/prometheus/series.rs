@@ -1,8 +1,8 @@
-//! What the server stores: the recent samples of every device of a pool and of every query, and the labels that they
-//! go by.
+//! What the server stores: the recent samples of every device of a pool and of every query, and the labels
+//! that they go by.
 //!
-//! All metrics of a device are scraped together, so that they are kept together, one row per scrape. A series ends
-//! and another begins where the device's pod changes, as in the real server.
+//! All metrics of a device are scraped together, so that they are kept together, one row per scrape. A series
+//! ends and another begins where the device's pod changes, as in the real server.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +35,17 @@ pub(super) struct Row {
     pub(super) values: [f64; METRICS.len()],
     /// Which pod has the device, 0 for none.
     pub(super) pod: u8,
+    /// What its utilization is worth.
+    pub(super) worth: Worth,
+}
+
+/// What a stored utilization is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// It is what it was.
+    Faithful,
+    /// A fault made it something else, or nothing.
+    Nothing,
 }
 
 /// One device.
@@ -89,6 +100,41 @@ impl Device {
         }
         self.rows.push_back(row);
         true
+    }
+
+    /// For how long in `[start_ms, to_ms]`, on the server's clock, its utilization was known: from each
+    /// faithful row until the next row, and no longer than `hold_ms`. Rows after `readable_ms` are not known
+    /// yet.
+    pub(super) fn known_ms(
+        &self,
+        (start_ms, to_ms, readable_ms): (Millis, Millis, Millis),
+        hold_ms: Millis,
+    ) -> Millis {
+        let mut until_ms = to_ms;
+        let mut known_ms = 0;
+        for row in self
+            .rows
+            .iter()
+            .rev()
+            .skip_while(|row| row.at_ms > to_ms.min(readable_ms))
+        {
+            if row.worth == Worth::Faithful {
+                let end_ms = until_ms.min(row.at_ms + hold_ms);
+                known_ms += (end_ms - row.at_ms.max(start_ms)).max(0);
+            }
+            until_ms = row.at_ms;
+            if until_ms <= start_ms {
+                break;
+            }
+        }
+        known_ms
+    }
+
+    /// The newest faithful row until `to_ms`.
+    pub(super) fn newest_ms(&self, to_ms: Millis) -> Option<Millis> {
+        let mut newest_first = self.rows.iter().rev();
+        let newest = newest_first.find(|row| row.at_ms <= to_ms && row.worth == Worth::Faithful);
+        newest.map(|row| row.at_ms)
     }
 
     /// The labels of a metric while a pod has the device. The same `Arc` every time.

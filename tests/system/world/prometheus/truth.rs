@@ -1,4 +1,5 @@
-//! What was true of a pool at every scrape, and how much of it was stored: for the invariants, not for the controller.
+//! What was true of a pool at every scrape, and how much of it was stored: for the invariants, not for the
+//! controller.
 
 use std::collections::VecDeque;
 
@@ -43,7 +44,8 @@ impl Truth {
         newest_first.take_while(move |moment| moment.at_ms > from_ms)
     }
 
-    /// The share of device-time in `(from_ms, to_ms]` that was stored as it was; `None` if there was no device.
+    /// The share of device-time in `(from_ms, to_ms]` that was stored as it was; `None` if there was no
+    /// device.
     pub(super) fn known_share(&self, from_ms: Millis, to_ms: Millis) -> Option<Micro> {
         let (known, devices) = self
             .within(from_ms, to_ms)

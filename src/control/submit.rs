@@ -1,0 +1,422 @@
+//! From a decision to a request: whose turn it is, whether the world is still as it was when the decision was made,
+//! and what is written down before anything is sent.
+//!
+//! The order is what makes a crash at any point harmless: the journal has the decision, then the state has the
+//! request, then the request goes out with the pool's etag, then the state has the answer.
+
+use crate::journal::JournalError;
+use crate::policy::config::{Suspend, VictimPolicy};
+use crate::policy::evaluation::Evaluation;
+use crate::policy::observation::Now;
+
+use super::deadline::with_timeout;
+use super::flight::ASK_AGAIN_MS;
+use super::policy::Mode;
+use super::ports::{Accepted, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolState, Ports};
+use super::session::{Session, Touched, Track};
+use super::state::{Ended, InFlight, Phase};
+use super::task::Slot;
+use super::tick::{frozen, no_answer, refused, save, tell, views};
+use super::turnstile::{Direction, Priority};
+use super::{PlatformChooses, Shared, Watch};
+
+/// A resize of one pool of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Resize {
+    /// The pool's place in the group.
+    index: usize,
+    from: u32,
+    to: u32,
+}
+
+/// Why a resize that was decided is not sent: a word and more about it.
+type Refusal = (&'static str, String);
+
+fn refusal<T>(word: &'static str, message: impl ToString) -> Result<T, Refusal> {
+    Err((word, message.to_string()))
+}
+
+/// Does what was decided, as far as the world lets it.
+pub(super) async fn act<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    slot: &Slot,
+    session: &mut Session,
+    evaluation: &Evaluation,
+) {
+    let now = shared.now();
+    let Some(mut resize) = plan(session, evaluation, now) else {
+        session.wanted_since_ms = None;
+        return;
+    };
+    let mut wanted = session.wanted_since_ms.get_or_insert(now.timer_ms).to_owned();
+    if session.policy.mode == Mode::Recommend {
+        tell_once(shared, session, resize, ("recommended", ""), now);
+        return;
+    }
+    let priority = Priority {
+        direction: Direction::of(resize.from, resize.to),
+        since_ms: std::mem::take(&mut wanted),
+        policy: session.key().clone(),
+    };
+    let turnstile = shared.turnstile(&session.policy.target.cluster);
+    let turn = turnstile.acquire(priority).await;
+    // Capacity that fails at once sends the growth on to the next pool of the group, in the same turn.
+    for _ in 0..session.pools.len() {
+        let Err((word, message)) = send(shared, slot, session, evaluation, resize).await else {
+            (session.wanted_since_ms, session.told) = (None, None);
+            break;
+        };
+        let now = shared.now();
+        session.memory.not_sent();
+        session.touched = Touched::Yes;
+        tell_once(shared, session, resize, (word, &message), now);
+        let Some(next) = after_capacity_failure(session, resize, word, now) else {
+            break;
+        };
+        resize = next;
+    }
+    drop(turn);
+}
+
+/// Tells why a resize is not sent, unless that was the last that was told: most reasons last for many ticks.
+fn tell_once<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    session: &mut Session,
+    resize: Resize,
+    (word, message): (&'static str, &str),
+    now: Now,
+) {
+    let told = Some((word, resize.index, resize.to));
+    if session.told != told {
+        session.told = told;
+        tell(
+            shared,
+            session,
+            resize.index,
+            (resize.from, resize.to),
+            (word, message),
+            now,
+        );
+    }
+}
+
+/// What a decision means for the pools of the group.
+fn plan(session: &Session, evaluation: &Evaluation, now: Now) -> Option<Resize> {
+    let decision = &evaluation.decision;
+    let count = |index: usize| session.pools.get(index).and_then(|track| track.count);
+    if decision.to > decision.from {
+        let (from, grown) = (count(0)?, decision.to - decision.from);
+        let to = from.saturating_add(grown);
+        return session
+            .pools
+            .first()?
+            .may_be_asked(now)
+            .then_some(Resize { index: 0, from, to });
+    }
+    if decision.to < decision.from {
+        return shrink(session, decision.from - decision.to, now);
+    }
+    if decision.unplaced > 0
+        && session.policy.config.suspend == Suspend::Active
+        && !session.memory.is_conflicting()
+    {
+        return onto_fallback(session, 0, decision.unplaced, now);
+    }
+    None
+}
+
+/// The last fallback pool that has nodes gives first: the target is what the policy is about.
+fn shrink(session: &Session, fewer: u32, now: Now) -> Option<Resize> {
+    let pools = session.pools.iter().enumerate().rev();
+    let (index, from) = pools
+        .filter(|(_, track)| track.may_be_asked(now))
+        .filter_map(|(index, track)| Some((index, track.count?)))
+        .find(|&(_, count)| count > 0)?;
+    Some(Resize {
+        index,
+        from,
+        to: from.saturating_sub(fewer),
+    })
+}
+
+/// The first fallback pool behind `after` that can take `nodes`. Nodes that were asked for and do not show in a count
+/// yet would be asked for twice, so all of them have to show.
+fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Option<Resize> {
+    let shows = |track: &Track| {
+        let flight = track.in_flight.as_ref();
+        flight.is_none_or(|flight| track.count == Some(flight.to))
+    };
+    let (target, fallbacks) = session.pools.split_first()?;
+    if !shows(target) || fallbacks.iter().any(|track| track.in_flight.is_some()) {
+        return None;
+    }
+    let pools = session.pools.iter().enumerate().skip(after + 1);
+    let (index, from) = pools
+        .filter(|(_, track)| track.may_grow(now))
+        .find_map(|(index, track)| Some((index, track.count?)))?;
+    Some(Resize {
+        index,
+        from,
+        to: from.saturating_add(nodes),
+    })
+}
+
+fn after_capacity_failure(session: &Session, failed: Resize, word: &str, now: Now) -> Option<Resize> {
+    let capacity = ["quota", "allocation", "sku"].contains(&word);
+    let grown = failed
+        .to
+        .checked_sub(failed.from)
+        .filter(|&grown| grown > 0 && capacity)?;
+    onto_fallback(session, failed.index, grown, now)
+}
+
+/// Sends one resize, or says why not.
+async fn send<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    slot: &Slot,
+    session: &mut Session,
+    evaluation: &Evaluation,
+    resize: Resize,
+) -> Result<(), Refusal> {
+    let resize = within_limits(shared, session, resize)?;
+    still_wanted(shared, slot, session, evaluation)?;
+    let Some(key) = session.pools.get(resize.index).map(|track| track.key.clone()) else {
+        return refusal("PoolUnreadable", "the pool is not in the group");
+    };
+    if !shared.owns(session.key(), &key) {
+        return refusal("Conflicting", "an older policy owns the pool");
+    }
+    let pool = look_again(shared, session, resize).await?;
+    note_sent(session, resize, &pool, shared.now());
+    if let Err(error) = save(shared, session, Ended::Running).await {
+        withdraw(session, resize.index);
+        return refusal("StateNotSaved", error);
+    }
+    // The last look, after the last wait: a freeze or a deletion that came meanwhile must still be in time.
+    if let Err(late) = still_wanted(shared, slot, session, evaluation) {
+        withdraw(session, resize.index);
+        return Err(late);
+    }
+    let now = shared.now();
+    tell(
+        shared,
+        session,
+        resize.index,
+        (resize.from, resize.to),
+        ("sending", ""),
+        now,
+    );
+    let sending = shared.ports.pools().resize(&key, &pool, resize.to);
+    let answer = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, sending).await;
+    let answer = answer.unwrap_or_else(|_| Err(no_answer()));
+    answered(shared, session, resize, answer).await
+}
+
+/// The administrator's bounds, and who may take nodes away.
+fn within_limits<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    session: &Session,
+    mut resize: Resize,
+) -> Result<Resize, Refusal> {
+    if resize.to > resize.from {
+        let most = shared.settings.max_nodes.unwrap_or(u32::MAX);
+        let room = most.saturating_sub(session.asked());
+        resize.to = resize.to.min(resize.from.saturating_add(room));
+        if resize.to == resize.from {
+            return refusal(
+                "AdministratorLimit",
+                format!("no pool may have more than {most} nodes"),
+            );
+        }
+        return Ok(resize);
+    }
+    if session.policy.config.scale_in.victims != VictimPolicy::PlatformChooses {
+        return refusal(
+            "ScaleInByName",
+            "releasing nodes by name is not part of this version; `victims: PlatformChooses` shrinks by count",
+        );
+    }
+    if shared.settings.platform_chooses == PlatformChooses::Refused {
+        return refusal(
+            "PlatformChoosesRefused",
+            "`limits.allowPlatformChooses` is off in the configuration",
+        );
+    }
+    if let Some(JournalError(error)) = &session.journal.broken {
+        return refusal(
+            "JournalBroken",
+            format!("nothing is taken away without a record: {error}"),
+        );
+    }
+    Ok(resize)
+}
+
+/// Whether the decision is still to be carried out.
+fn still_wanted<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    slot: &Slot,
+    session: &Session,
+    evaluation: &Evaluation,
+) -> Result<(), Refusal> {
+    let age_ms = shared.now().timer_ms.saturating_sub(evaluation.at.timer_ms);
+    if slot.is_leaving() {
+        return refusal(
+            "Stopping",
+            "the policy was removed or changed, or the loop is stopping",
+        );
+    }
+    if frozen(shared) {
+        return refusal("Frozen", "the administrator froze everything");
+    }
+    if age_ms > session.policy.config.evaluation_interval_ms {
+        return refusal(
+            "Outdated",
+            format!("the decision is {age_ms} ms old; the next tick decides anew"),
+        );
+    }
+    Ok(())
+}
+
+/// Reads the pool again right before it is written: its count, its etag, and whether it may be written at all. A
+/// shrink looks at the pods again too.
+async fn look_again<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    session: &Session,
+    resize: Resize,
+) -> Result<Pool, Refusal> {
+    let Some(track) = session.pools.get(resize.index) else {
+        return refusal("PoolUnreadable", "the pool is not in the group");
+    };
+    let reading = shared.ports.pools().read(&track.key);
+    let read = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, reading).await;
+    let pool = match read.unwrap_or_else(|_| Err(no_answer())) {
+        Ok(pool) => pool,
+        Err(error) => return refusal("PoolUnreadable", error),
+    };
+    if pool.count != resize.from {
+        let message = format!(
+            "the count is {} and was {} when it was decided",
+            pool.count, resize.from
+        );
+        return refusal("Changed", message);
+    }
+    match (pool.state, pool.autoscaler) {
+        (_, PoolAutoscaler::On) => {
+            return refusal(
+                "ConflictingAutoscaler",
+                "the cluster autoscaler owns the pool's count",
+            );
+        }
+        (PoolState::Busy, _) => return refusal("PoolBusy", "an operation is running in the pool"),
+        (PoolState::Stopped, _) => return refusal("PoolStopped", "the pool is stopped"),
+        (PoolState::Steady | PoolState::Failed, _) => {}
+    }
+    if resize.to < resize.from {
+        match views(shared, session).await {
+            Ok(None) => {}
+            Ok(Some(views))
+                if views
+                    .iter()
+                    .flat_map(|view| &view.nodes)
+                    .all(|node| node.gpu_pods == 0) => {}
+            Ok(Some(_)) => {
+                return refusal(
+                    "NoSafeVictim",
+                    "a node has GPU pods, and the platform would choose",
+                );
+            }
+            Err(error) => return refusal("ClusterUnreachable", error),
+        }
+    }
+    Ok(pool)
+}
+
+/// Writes the request down before it is sent.
+fn note_sent(session: &mut Session, resize: Resize, pool: &Pool, now: Now) {
+    let asked = session.asked();
+    let Some(track) = session.pools.get_mut(resize.index) else {
+        return;
+    };
+    track.in_flight = Some(InFlight {
+        from: resize.from,
+        to: resize.to,
+        etag: pool.etag.clone(),
+        sent_ms: now.timer_ms,
+        phase: Phase::Sent,
+    });
+    let to = asked.saturating_sub(resize.from).saturating_add(resize.to);
+    let decided = session
+        .memory
+        .intent
+        .is_some_and(|intent| intent.from == asked && intent.to == to);
+    if !decided {
+        // Another pool of the group, or less than was decided.
+        session.memory.asked_for(asked, to, now);
+        session.touched = Touched::Yes;
+    }
+}
+
+fn withdraw(session: &mut Session, index: usize) {
+    if let Some(track) = session.pools.get_mut(index) {
+        track.in_flight = None;
+    }
+}
+
+/// Takes the answer in and writes it down.
+async fn answered<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    session: &mut Session,
+    resize: Resize,
+    answer: Result<Accepted, PoolError>,
+) -> Result<(), Refusal> {
+    let now = shared.now();
+    match answer {
+        Ok(accepted) => {
+            let wait_ms = accepted
+                .retry_after_ms
+                .unwrap_or(ASK_AGAIN_MS)
+                .clamp(0, 5 * 60_000);
+            if let Some(flight) = session
+                .pools
+                .get_mut(resize.index)
+                .and_then(|track| track.in_flight.as_mut())
+            {
+                flight.phase = Phase::Accepted {
+                    operation: accepted.operation,
+                    ask_at_ms: now.timer_ms.saturating_add(wait_ms),
+                };
+            }
+            tell(
+                shared,
+                session,
+                resize.index,
+                (resize.from, resize.to),
+                ("accepted", ""),
+                now,
+            );
+            // Should this fail, a restart finds the request and asks the pool.
+            let _ = save(shared, session, Ended::Running).await;
+            Ok(())
+        }
+        Err(error) if error.kind.leaves_unknown() => {
+            let message = error.to_string();
+            tell(
+                shared,
+                session,
+                resize.index,
+                (resize.from, resize.to),
+                ("no answer", &message),
+                now,
+            );
+            Ok(())
+        }
+        Err(error) => {
+            withdraw(session, resize.index);
+            refused(session, resize.index, &error, now);
+            session.memory.not_sent();
+            session.touched = Touched::Yes;
+            let _ = save(shared, session, Ended::Running).await;
+            refusal(error.kind.as_str(), error)
+        }
+    }
+}

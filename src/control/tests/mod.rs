@@ -1,0 +1,193 @@
+//! The loop in a small world: who is stopped by what, and in which order things are written down and sent.
+
+mod rig;
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::{Freeze, Settings};
+use rig::{Mood, Rig, World, controller, policy};
+
+const MINUTE: i64 = 60_000;
+
+/// Runs a loop with these policies for ten minutes.
+fn ten_minutes(world: &Rc<World>, policies: Vec<super::Policy>) {
+    let controller = controller(world, Settings::default());
+    controller.set_policies(policies);
+    assert_eq!(world.run(controller.run(), 10 * MINUTE), Poll::Pending);
+}
+
+#[test]
+fn a_request_is_written_down_before_it_is_sent_and_after_it_was_answered() {
+    let world = World::new(2);
+    ten_minutes(&world, vec![policy("p", "a100", 0, "")]);
+    assert!(world.count("a100") > 2, "{:?}", world.log.borrow());
+    let log = world.log.borrow();
+    let sent = log.iter().position(|line| line.starts_with("resize")).unwrap();
+    let before = log[..sent]
+        .iter()
+        .rev()
+        .find(|line| line.starts_with("save"))
+        .unwrap();
+    let after = log[sent..].iter().find(|line| line.starts_with("save")).unwrap();
+    assert!(!before.contains("[]"), "the request is in the state: {before}");
+    assert!(!after.contains("[]"), "and the answer: {after}");
+}
+
+#[test]
+fn nothing_is_sent_that_could_not_be_written_down() {
+    let world = World::new(2);
+    world.set("save", Mood::Fails);
+    ten_minutes(&world, vec![policy("p", "a100", 0, "")]);
+    assert_eq!(world.done("resize"), [""; 0]);
+    assert_eq!(world.done("action"), ["action default/p a100 StateNotSaved"]);
+}
+
+#[test]
+fn a_policy_whose_state_cannot_be_read_does_not_act() {
+    let world = World::new(2);
+    world.set("load", Mood::Fails);
+    ten_minutes(&world, vec![policy("p", "a100", 0, "")]);
+    assert_eq!(world.done("resize"), [""; 0]);
+    assert!(
+        world
+            .done("tick")
+            .iter()
+            .all(|line| line.ends_with("held StateUnreadable"))
+    );
+}
+
+#[test]
+fn a_lost_answer_is_not_asked_for_twice() {
+    let world = World::new(2);
+    world.set("resize", Mood::LosesReply);
+    ten_minutes(&world, vec![policy("p", "a100", 0, "")]);
+    let sent = world.done("resize");
+    let mut counts: Vec<&str> = sent.iter().map(String::as_str).collect();
+    counts.dedup();
+    assert_eq!(counts.len(), sent.len(), "{sent:?}");
+    assert!(
+        world
+            .done("action")
+            .contains(&"action default/p a100 succeeded".to_owned())
+    );
+}
+
+#[test]
+fn a_freeze_that_comes_while_the_state_is_saved_is_in_time() {
+    let world = World::new(2);
+    let controller = Rc::new(controller(&world, Settings::default()));
+    controller.set_policies(vec![policy("p", "a100", 0, "")]);
+    let brake = controller.clone();
+    *world.at_save.borrow_mut() = Some(Box::new(move || brake.set_freeze(Freeze::On)));
+    assert_eq!(world.run(controller.run(), 10 * MINUTE), Poll::Pending);
+    assert_eq!(world.done("resize"), [""; 0]);
+    world.at_save.take();
+}
+
+#[test]
+fn a_policy_that_is_removed_while_its_state_is_saved_releases_its_pool() {
+    let world = World::new(2);
+    let controller = Rc::new(controller(&world, Settings::default()));
+    controller.set_policies(vec![policy("p", "a100", 0, "")]);
+    let remover = controller.clone();
+    *world.at_save.borrow_mut() = Some(Box::new(move || remover.set_policies(Vec::new())));
+    assert_eq!(world.run(controller.run(), 10 * MINUTE), Poll::Pending);
+    assert_eq!(world.done("resize"), [""; 0]);
+    assert_eq!(world.count("a100"), 2);
+    world.at_save.take();
+}
+
+#[test]
+fn of_two_policies_on_a_pool_the_older_resizes_it() {
+    let world = World::new(2);
+    ten_minutes(
+        &world,
+        vec![policy("younger", "a100", 2, ""), policy("older", "a100", 1, "")],
+    );
+    assert!(
+        world
+            .done("action default/older")
+            .contains(&"action default/older a100 accepted".to_owned())
+    );
+    assert_eq!(
+        world.done("action default/younger").first().map(String::as_str),
+        Some("action default/younger a100 Conflicting")
+    );
+    assert!(
+        !world
+            .done("action default/younger")
+            .iter()
+            .any(|line| line.ends_with("sending"))
+    );
+}
+
+#[test]
+fn a_policy_that_hangs_or_panics_stops_no_other() {
+    for mood in [Mood::Hangs, Mood::Panics] {
+        let world = World::new(2);
+        world.add_pool("other", 2);
+        world.set("metrics:sick", mood);
+        ten_minutes(
+            &world,
+            vec![
+                policy("sick", "other", 0, "  metricsSource: sick\n"),
+                policy("well", "a100", 0, ""),
+            ],
+        );
+        assert_eq!(world.done("tick default/well").len(), 41, "{mood:?}");
+        assert!(world.done("tick default/sick").len() >= 20, "{mood:?}");
+        assert_eq!(world.count("other"), 2, "{mood:?}");
+        assert!(world.count("a100") > 2, "{mood:?}");
+    }
+}
+
+#[test]
+fn a_recommending_policy_says_what_it_would_do_and_does_nothing() {
+    let world = World::new(2);
+    ten_minutes(&world, vec![policy("p", "a100", 0, "").recommending()]);
+    assert_eq!(world.done("resize"), [""; 0]);
+    assert!(
+        world
+            .done("action")
+            .iter()
+            .all(|line| line.ends_with("recommended"))
+    );
+    assert!(!world.done("action").is_empty());
+}
+
+#[test]
+fn an_orderly_stop_saves_last_and_ends_in_time_even_if_nobody_answers() {
+    for mood in [Mood::Works, Mood::Hangs] {
+        let world = World::new(2);
+        let controller = controller(&world, Settings::default());
+        controller.set_policies(vec![policy("p", "a100", 0, "")]);
+        assert_eq!(world.run(controller.run(), MINUTE), Poll::Pending);
+        world.set("save", mood);
+        controller.stop();
+        assert_eq!(
+            world.run(controller.run(), 2 * MINUTE),
+            Poll::Ready(()),
+            "{mood:?}"
+        );
+        assert!(world.now_ms.get() <= MINUTE + Settings::default().grace_ms);
+    }
+}
+
+#[test]
+fn a_panic_costs_a_policy_no_more_than_what_it_did_not_save() {
+    let world = World::new(2);
+    let controller = controller(&world, Settings::default());
+    controller.set_policies(vec![policy("p", "a100", 0, "")]);
+    let mut running = Box::pin(controller.run());
+    assert_eq!(world.run(running.as_mut(), 3 * MINUTE), Poll::Pending);
+    let resized = world.store.borrow()["default/p"].memory.resized_at_ms;
+    assert!(resized.is_some());
+    world.set("metrics", Mood::Panics);
+    assert_eq!(world.run(running.as_mut(), 4 * MINUTE), Poll::Pending);
+    world.set("metrics", Mood::Works);
+    assert_eq!(world.run(running.as_mut(), 8 * MINUTE), Poll::Pending);
+    let after = world.store.borrow()["default/p"].memory.resized_at_ms;
+    assert!(after >= resized, "{after:?} {resized:?}");
+    let _ = Rig(world.clone());
+}
