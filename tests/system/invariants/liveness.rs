@@ -10,7 +10,7 @@ use super::state::{FOREIGN_MS, Hold, State};
 use super::{Findings, Invariant, Truth};
 
 /// For ever, as far as a run goes.
-const NEVER: Millis = Millis::MAX / 2;
+const NEVER: Millis = Millis::MAX / 8;
 
 /// How long the engine leaves nodes alone that were asked for twice and did not come, and how long its breaker stays
 /// open (design section 5).
@@ -66,7 +66,11 @@ fn free_ms(state: &State, policy: PolicyId) -> Millis {
     // An operation that was stuck when the faults ended: nothing is written while one runs.
     let stuck_ms = if facts.stuck { NEVER } else { facts.unstuck_ms };
     // Three foreign writes within an hour: the pool is left alone for an hour after the last.
-    state.times.quiet_ms.max(stuck_ms).max(facts.conflict_until_ms)
+    state
+        .times
+        .quiet_ms
+        .max(stuck_ms)
+        .max(facts.may_conflict_until_ms)
 }
 
 /// The same for growing.

@@ -63,8 +63,10 @@ pub struct Policy {
     /// When it was last heard of, and whether that was its beginning.
     pub heard: Option<(Millis, bool)>,
     pub record: Option<Record>,
-    /// The last save that said that a resize is in flight.
+    /// The last save that said that a resize is in flight, while none was sent since.
     pub armed_seq: Option<u64>,
+    /// The record whose resize the platform took.
+    pub taken_seq: Option<u64>,
     pub saved_ms: Millis,
     pub wishes: VecDeque<(Millis, u32)>,
     pub own: VecDeque<Own>,
@@ -72,9 +74,17 @@ pub struct Policy {
     pub seen: Option<u32>,
     /// Resizes of ours that no decision started from yet, by what they changed.
     unseen: VecDeque<i64>,
-    /// When decisions started from counts that were not ours.
+    /// When decisions started from counts that somebody else wrote.
     pub strange: VecDeque<Millis>,
+    /// The same with those that may have been the platform's.
+    maybe: VecDeque<Millis>,
+    /// Whether anybody else wrote, and whether an operation of ours ended badly, since the last decision: then a
+    /// platform may have taken the count back.
+    foreign: bool,
+    taken_back: bool,
+    /// Until when the pool is surely fought over, and until when it may look so.
     pub conflict_until_ms: Millis,
+    pub may_conflict_until_ms: Millis,
     pub live_read_ms: Option<Millis>,
     pub read_since_start: bool,
     pub partial: bool,
@@ -117,9 +127,12 @@ pub struct State {
     pub seq: u64,
     pub up: bool,
     pub stopping_ms: Option<Millis>,
+    ended_ms: Millis,
     pub frozen_ms: Option<Millis>,
     /// Pools with a submission that has not come back.
     pub submitting: Vec<PoolId>,
+    /// The decision behind the request that arrives.
+    claimed: Option<Record>,
     /// What [`super::liveness::pass`] waits for.
     pub stage: usize,
     begun: bool,
@@ -148,8 +161,10 @@ impl State {
             seq: 1,
             up: false,
             stopping_ms: None,
+            ended_ms: 0,
             frozen_ms: None,
             submitting: Vec::new(),
+            claimed: None,
             stage: 0,
             begun: false,
         }
@@ -165,8 +180,10 @@ impl State {
     /// the older one may have been lost.
     pub fn claim(&mut self, arrived: &Arrived) -> Option<Sent> {
         let sent = &mut self.pools[arrived.pool].sent;
-        let found = sent.iter().rposition(|sent| sent.count == arrived.to)?;
-        sent.remove(found)
+        let found = sent.iter().rposition(|sent| sent.count == arrived.to);
+        let sent = found.and_then(|found| sent.remove(found));
+        self.claimed = sent.as_ref().and_then(|sent| sent.record);
+        sent
     }
 
     /// Sum of the counts of a policy's pools.
@@ -188,7 +205,7 @@ impl State {
         match event {
             Event::Started => self.start(at_ms),
             Event::Crashed | Event::Stopped => {
-                (self.up, self.stopping_ms) = (false, None);
+                (self.up, self.stopping_ms, self.ended_ms) = (false, None, at_ms);
                 self.submitting.clear();
             }
             Event::StopAsked => self.stopping_ms = Some(at_ms),
@@ -217,7 +234,12 @@ impl State {
             Event::OperationEnded { pool, ours, outcome } => {
                 self.operation_ended(at_ms, *pool, *ours, outcome)
             }
-            Event::ForeignWrite { pool, .. } => self.pools[*pool].disturbed_seq = self.seq,
+            Event::ForeignWrite { pool, .. } => {
+                self.pools[*pool].disturbed_seq = self.seq;
+                if let Some(owner) = self.pools[*pool].owner {
+                    self.policies[owner].foreign = true;
+                }
+            }
             Event::NodesLeft { pool, .. } | Event::NodeCame { pool } => self.serves(*pool, at_ms, truth),
             Event::MetricsRead {
                 policy,
@@ -239,6 +261,13 @@ impl State {
             Event::Frozen(false) => self.frozen_ms = None,
             Event::PolicyPresent { policy, present } => self.presence(at_ms, *policy, *present),
             Event::Autoscaler { pool, on } => self.pools[*pool].autoscaler = *on,
+            // A panic is a restart of one policy; the fault does not say of which.
+            Event::Fault {
+                what: "a tick panics",
+                ..
+            } => {
+                self.policies.iter_mut().for_each(Policy::forget_unsaved);
+            }
             Event::Saved { .. } | Event::Fault { .. } => {}
         }
     }
@@ -246,7 +275,13 @@ impl State {
     fn start(&mut self, at_ms: Millis) {
         (self.up, self.stopping_ms) = (true, None);
         self.submitting.clear();
-        self.policies.iter_mut().for_each(|policy| policy.begin(at_ms));
+        let down_ms = at_ms - self.ended_ms;
+        for policy in &mut self.policies {
+            policy.begin(at_ms);
+            // Timers may stand still while the process is down.
+            policy.may_conflict_until_ms += down_ms;
+            policy.capacity_until_ms += down_ms;
+        }
     }
 
     fn presence(&mut self, at_ms: Millis, policy: PolicyId, present: bool) {
@@ -262,9 +297,12 @@ impl State {
 
     fn send(&mut self, at_ms: Millis, pool: PoolId, count: u32) {
         self.submitting.push(pool);
-        let record = self.pools[pool]
-            .owner
-            .and_then(|owner| self.policies[owner].record);
+        let owner = self.pools[pool].owner.map(|owner| &mut self.policies[owner]);
+        let record = owner.and_then(|policy| {
+            // The next one has to be saved for itself.
+            policy.armed_seq = None;
+            policy.record
+        });
         let pool = &mut self.pools[pool];
         if pool.sent.len() >= MOST_SENT {
             pool.sent.pop_front();
@@ -275,16 +313,20 @@ impl State {
     }
 
     fn arrive(&mut self, at_ms: Millis, arrived: &Arrived) {
-        let seq = self.seq;
+        let (seq, claimed) = (self.seq, self.claimed.take());
         let pool = &mut self.pools[arrived.pool];
         let Some(owner) = pool.owner else { return };
         let policy = &mut self.policies[owner];
         if arrived.answer != "accepted" {
-            policy.refused(at_ms, arrived.answer, arrived.to > arrived.from);
+            // A pool that is busy is refused by the same code as one whose quota is used up.
+            let busy = arrived.ours_running || arrived.foreign_running;
+            if arrived.to > arrived.from && !busy {
+                policy.refused(at_ms, arrived.answer);
+            }
             return;
         }
         pool.running_ms = Some(at_ms);
-        let decided_ms = policy.record.map_or(at_ms, |record| record.at_ms);
+        let decided_ms = claimed.map_or(at_ms, |record| record.at_ms);
         let delta = i64::from(arrived.to) - i64::from(arrived.from);
         if delta < 0 {
             pool.shrunk_ms = Some(decided_ms);
@@ -292,6 +334,7 @@ impl State {
         while policy.own.front().is_some_and(|own| at_ms - own.at_ms > OWN_MS) {
             policy.own.pop_front();
         }
+        policy.taken_seq = claimed.map(|record| record.seq);
         policy.own.push_back(Own {
             seq,
             at_ms,
@@ -308,7 +351,8 @@ impl State {
         if ours {
             self.pools[pool].running_ms = None;
             if let Some(owner) = owner {
-                self.policies[owner].refused(at_ms, outcome, true);
+                self.policies[owner].taken_back |= outcome != "succeeded";
+                self.policies[owner].refused(at_ms, outcome);
             }
         }
     }
@@ -333,6 +377,11 @@ impl Policy {
         self.heard = Some((at_ms, true));
         (self.record, self.armed_seq, self.read_since_start, self.partial) = (None, None, false, false);
         self.hold = None;
+        self.forget_unsaved();
+    }
+
+    /// What was not saved is gone.
+    fn forget_unsaved(&mut self) {
         let saved_ms = self.saved_ms;
         let strange = self.strange.len();
         self.strange.retain(|&strange_ms| strange_ms <= saved_ms);
@@ -340,20 +389,23 @@ impl Policy {
         if self.strange.len() < strange {
             // It will see that change for the first time once more, and begin anew from it.
             self.wishes.clear();
+            self.conflict_until_ms = 0;
         }
     }
 
-    fn refused(&mut self, at_ms: Millis, code: &str, grew: bool) {
-        // Design section 6: how long the platform is left alone, by the class of its refusal.
-        let backoff_ms = match code {
-            _ if ["accepted", "succeeded", "Succeeded", "cancelled", "Canceled"].contains(&code) => return,
-            _ if code.contains("Sku") || code.contains("SKU") => Millis::MAX / 2,
-            _ => 60 * MINUTE_MS,
+    /// Design section 6: how long the platform is left alone, by the class of its refusal.
+    fn refused(&mut self, at_ms: Millis, code: &str) {
+        let is = |words: &[&str]| words.iter().any(|word| code.contains(word));
+        let backoff_ms = if is(&["Sku", "failed"]) {
+            // Not within a run. A failure that does not say its class may be one of these.
+            Millis::MAX / 4
+        } else if is(&["Quota", "OperationNotAllowed", "Allocation"]) {
+            60 * MINUTE_MS
+        } else {
+            return;
         };
-        if grew {
-            self.refused_ms = Some(at_ms);
-            self.capacity_until_ms = self.capacity_until_ms.max(at_ms + backoff_ms);
-        }
+        self.refused_ms = Some(at_ms);
+        self.capacity_until_ms = self.capacity_until_ms.max(at_ms + backoff_ms);
     }
 
     fn ticked(&mut self, at_ms: Millis, stabilization_ms: Millis, decided: Option<&Decided>) {
@@ -366,6 +418,7 @@ impl Policy {
         {
             self.startle(at_ms);
         }
+        (self.foreign, self.taken_back) = (false, false);
         while self
             .wishes
             .front()
@@ -398,6 +451,14 @@ impl Policy {
             .is_some_and(|strange_ms| at_ms - strange_ms >= FOREIGN_MS)
         {
             self.strange.pop_front();
+        }
+        self.maybe.retain(|maybe_ms| at_ms - maybe_ms < FOREIGN_MS);
+        self.maybe.push_back(at_ms);
+        if self.maybe.len() >= FOREIGN_WRITES || self.may_conflict_until_ms > at_ms {
+            self.may_conflict_until_ms = at_ms + FOREIGN_MS;
+        }
+        if !self.foreign || self.taken_back {
+            return;
         }
         self.strange.push_back(at_ms);
         if self.strange.len() >= FOREIGN_WRITES || self.conflict_until_ms > at_ms {

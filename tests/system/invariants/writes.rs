@@ -3,7 +3,7 @@
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 
 use super::super::event::{Arrived, PoolId};
-use super::state::{FOREIGN_MS, Sent, State};
+use super::state::{FOREIGN_MS, Record, Sent, State};
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
 /// A resize leaves the controller.
@@ -66,11 +66,18 @@ fn recorded(state: &State, findings: &mut Findings, at_ms: Millis, pool: PoolId,
         return;
     };
     let most_ms = rules.interval_ms + rules.tick_ms;
-    // In a group a record names the sum of the counts, and what is left for a fallback pool is not in it.
-    let same = |to| rules.is_group() || to == count;
-    let record = policy
-        .record
-        .filter(|record| same(record.to) && at_ms - record.at_ms <= most_ms);
+    // In a group a record names the sum of the counts, and what is left for a fallback pool is not in it. The
+    // administrator's limit may leave less than was decided.
+    let between = |record: &Record| {
+        let (least, most) = (record.from.min(record.to), record.from.max(record.to));
+        count != record.from && (least..=most).contains(&count)
+    };
+    let recent = policy.record.filter(|record| at_ms - record.at_ms <= most_ms);
+    let record = recent.filter(|record| rules.is_group() || between(record));
+    let again = recent.is_some_and(|record| policy.taken_seq == Some(record.seq)) && !rules.is_group();
+    findings.check(at_ms, Invariant::NeverRepeated, !again, || {
+        format!("policy {owner} sends {count} for a decision that the platform has carried out")
+    });
     let armed = record.is_some_and(|record| policy.armed_seq.is_some_and(|seq| seq > record.seq));
     findings.check(at_ms, Invariant::RecordedBeforeWrite, armed, || match record {
         None => format!(
