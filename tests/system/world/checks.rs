@@ -219,6 +219,9 @@ fn work_is_neither_lost_nor_made() {
             .collect::<Vec<_>>()
     };
     assert_eq!(loads(&packed), [ONE, ONE / 2, 0]);
+    let mut newest = packed.clone().spread(Spread::PackedNewest);
+    newest.set_load(ONE + ONE / 2);
+    assert_eq!(loads(&newest), [0, ONE / 2, ONE]);
     packed.set_unhealthy(0, true);
     packed.set_load(ONE + ONE / 2);
     assert_eq!(loads(&packed), [0, ONE, ONE / 2]);

@@ -40,6 +40,17 @@ fn the_truth_knows_what_was_not_stored() {
     assert_eq!(server.known_share(0, at(12), at(20)), None);
     assert_eq!(server.max_true_load(0, at(0), at(12)), ONE / 2);
     assert_eq!(server.max_true_load(0, at(8), at(12)), 0);
+    stage.server.clear(
+        stage.now_ms,
+        Fault::Blank {
+            devices: Hit::ALL,
+            blank,
+        },
+    );
+    stage.server.set(stage.now_ms, Fault::Lying { devices: Hit::ALL });
+    stage.scrape(4);
+    let told = stage.server.known_share(0, at(12), at(16));
+    assert_eq!(told, Some(ONE), "who does nothing and says so does not lie");
 }
 
 /// The share that is known of so many scrapes up to now.
@@ -90,6 +101,8 @@ fn a_sample_is_known_until_it_is_too_old() {
         .server
         .known_time(0, &stage.fleets[0], within, MINUTE_MS, MINUTE_MS);
     near(warm, ONE);
+    stage.fleets[0].set_unhealthy(4, true);
+    near(known(&stage, 4), ONE);
     stage.fleets[0].remove_busiest(stage.now_ms, 9);
     assert_eq!((known(&stage, 4), newest_ms(&stage)), (ONE, None));
 }

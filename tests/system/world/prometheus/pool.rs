@@ -180,10 +180,7 @@ impl Pool {
         let (from_ms, to_ms) = (within.from_ms, within.now_ms);
         let offset_ms = within.now_ms - within.true_ms;
         let (mut known_ms, mut all_ms) = (0, 0);
-        for node in fleet.nodes() {
-            if node.stage == Stage::Booting || node.unhealthy {
-                continue;
-            }
+        for node in fleet.nodes().iter().filter(|node| !node.unhealthy) {
             let warm_ms = node
                 .ready_at_ms
                 .saturating_add(warm_up_ms)
