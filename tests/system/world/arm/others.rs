@@ -53,9 +53,10 @@ impl Site {
 
     /// Somebody's write that waits for this very moment: right after a read, right before a resize.
     pub fn interfere(&mut self, now_ms: Millis, kind: ArmFaultKind, notes: &mut Notes) {
-        let by = match self.faults.get(kind) {
-            Some(ArmFault::WriteAfterRead { by } | ArmFault::WriteBeforeResize { by }) => by,
-            _ => return,
+        let Some(ArmFault::WriteAfterRead { by } | ArmFault::WriteBeforeResize { by }) =
+            self.faults.get(kind)
+        else {
+            return;
         };
         if self.write(now_ms, kind, by, Manner::Patient, notes) == Wrote::Yes {
             self.faults.clear(kind);
