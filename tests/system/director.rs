@@ -284,7 +284,7 @@ impl<'a> Director<'a> {
         let plan = self.plan;
         let (number, planned) = &plan[act.place];
         match &planned.fault {
-            Fault::Metrics(fault) => self.shared.world.borrow_mut().prometheus.clear(*fault),
+            Fault::Metrics(fault) => self.shared.world.borrow_mut().prometheus.clear(act.at_ms, *fault),
             Fault::Arm(pool, fault) => {
                 let same = |other: &&Fault| matches!(other, Fault::Arm(on, kind) if on == pool && kind.kind() == fault.kind());
                 // Another one of its kind took its place and ends it.
