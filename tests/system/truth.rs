@@ -1,6 +1,6 @@
 //! What the invariants may ask of the true world.
 
-use gpuscale::policy::config::{Micro, Millis, ONE};
+use gpuscale::policy::config::{Micro, Millis};
 
 use crate::event::{PolicyId, PoolId};
 use crate::invariants::Truth;
@@ -41,13 +41,14 @@ impl Truth for World {
         pool: PoolId,
         from_ms: Millis,
         to_ms: Millis,
-        _hold_ms: Millis,
-        _warm_up_ms: Millis,
+        hold_ms: Millis,
+        warm_up_ms: Millis,
     ) -> Micro {
-        self.prometheus.known_share(pool, from_ms, to_ms).unwrap_or(ONE)
+        self.prometheus
+            .known_time(pool, &self.fleets[pool], (from_ms, to_ms), hold_ms, warm_up_ms)
     }
 
     fn newest_sample_ms(&self, pool: PoolId) -> Option<Millis> {
-        self.prometheus.newest_known_ms(pool)
+        self.prometheus.newest_sample_ms(pool, &self.fleets[pool])
     }
 }

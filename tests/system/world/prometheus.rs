@@ -157,11 +157,6 @@ impl Prometheus {
         self.pools[pool].truth.known_share(from_ms, to_ms)
     }
 
-    /// When a device of a pool was last scraped and stored as it was, in true time.
-    pub fn newest_known_ms(&self, pool: usize) -> Option<Millis> {
-        self.pools[pool].truth.newest_known_ms()
-    }
-
     /// The largest load that any device of a pool had at a scrape in `(from_ms, to_ms]`, true time.
     pub fn max_true_load(&self, pool: usize, from_ms: Millis, to_ms: Millis) -> Micro {
         self.pools[pool].truth.busiest(from_ms, to_ms)

@@ -58,15 +58,6 @@ impl Truth {
         share(known, devices)
     }
 
-    /// When a device's utilization was last stored as it was.
-    pub(super) fn newest_known_ms(&self) -> Option<Millis> {
-        self.0
-            .iter()
-            .rev()
-            .find(|moment| moment.known > 0)
-            .map(|moment| moment.at_ms)
-    }
-
     /// The largest load of any device in `(from_ms, to_ms]`.
     pub(super) fn busiest(&self, from_ms: Millis, to_ms: Millis) -> Micro {
         let loads = self.within(from_ms, to_ms).map(|moment| moment.busiest);
