@@ -7,10 +7,12 @@ mod ahead;
 mod check;
 mod crd;
 mod input;
+mod journal_dir;
 mod optimum;
 mod output;
 mod quality;
 mod recordings;
+mod replay;
 mod simulate;
 mod sweep;
 
@@ -34,7 +36,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done
   2  an input cannot be used; the message says which, where and what to do
-  3  a gate failed (`--fail-if`, `--enforce-bars`), or `check` found errors
+  3  a gate failed (`--fail-if`, `--enforce-bars`), `check` found errors, or `replay` a difference
 
 Start here:
   gpuscale simulate simulations/servegen-m-small";
@@ -62,6 +64,9 @@ enum Command {
     /// Judge a policy on a suite of long traces, against fixed bars
     #[command(long_about = quality::ABOUT)]
     Quality(quality::Quality),
+    /// Make every decision of a journal again and compare it with the record
+    #[command(long_about = replay::ABOUT, after_help = replay::EXAMPLES)]
+    Replay(replay::ReplayArgs),
     /// Validate policies, scenarios and configuration, offline
     #[command(long_about = check::ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
@@ -93,6 +98,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &terminal),
         Command::Optimum(args) => optimum::run(args, &terminal),
         Command::Quality(args) => quality::run(args, &terminal),
+        Command::Replay(args) => replay::run(args, &terminal),
         Command::Check(args) => check::run(args, &terminal),
         Command::Crd => crd::run(),
     };

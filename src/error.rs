@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use gpuscale::api::{ApiError, CompileError};
+use gpuscale::journal::ReplayError;
 use gpuscale::recording::{ReadError, RecordingError};
 use gpuscale::report::gate::GateError;
 use gpuscale::simulator::history::HistoryError;
@@ -14,7 +15,7 @@ use gpuscale::simulator::scenario::ScenarioError;
 
 /// Exit code for input that cannot be used.
 pub(crate) const BAD_INPUT: u8 = 2;
-/// Exit code for a gate that failed, and for findings of `check`.
+/// Exit code for a gate that failed, for findings of `check`, and for a difference that `replay` found.
 pub(crate) const GATE_FAILED: u8 = 3;
 
 /// Why a command ended early.
@@ -68,6 +69,9 @@ pub(crate) enum Error {
         path: PathBuf,
         source: serde_json::Error,
     },
+    /// A journal that cannot be replayed at all.
+    #[error("cannot replay the journal")]
+    Replay(#[from] ReplayError),
     /// A gate that cannot be judged.
     #[error("cannot judge `--fail-if`")]
     Gate(#[from] GateError),
@@ -77,7 +81,7 @@ pub(crate) enum Error {
     /// Gates that failed, one line each.
     #[error("{}", .0.join("\n"))]
     Failed(Vec<String>),
-    /// Findings of `check` that fail it; they are on standard output.
+    /// Findings of `check`, or a difference of `replay`, that fail it; they are on standard output.
     #[error("there are findings")]
     Findings,
     /// Standard output that cannot be written.

@@ -126,7 +126,8 @@ pub(super) fn policies(paths: &[PathBuf], demand: &Demand, gpus_per_node: u32) -
     Ok(judged)
 }
 
-fn policy_file(path: &Path) -> Result<Judged, Error> {
+/// Reads a policy.
+pub(super) fn policy_file(path: &Path) -> Result<Judged, Error> {
     let place = format!("`{}`", path.display());
     let policy = api::validate(&text("policy", path)?);
     compiled(policy, place, &file_name(path))

@@ -26,6 +26,7 @@ use serde::Serialize;
 use self::pool_flags::PoolFlags;
 use self::prepare::Ready;
 use self::reading_flags::ReadingFlags;
+pub(super) use self::trace_file::Lines;
 use super::output::{self, Extent, Terminal};
 use super::sweep;
 use super::{Format, FormatArgs, input};

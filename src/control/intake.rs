@@ -165,7 +165,7 @@ impl Intake {
 
     /// How far back a selector has to be read whose last success is that long ago; `None` if there was none.
     ///
-    /// The first read fills the windows, later ones overlap by two scrapes. After an answer that was partial, and when
+    /// To be asked before every round. The first read fills the windows, later ones overlap by two scrapes. After an answer that was partial, and when
     /// the source's clock was put back, everything is read again.
     #[must_use]
     pub fn window_ms(&self, since_last_success_ms: Option<Millis>) -> Millis {

@@ -53,7 +53,7 @@ pub struct Apart {
     /// What the other would have said.
     pub evaluation: Box<Evaluation>,
     /// The other policy.
-    pub config: Arc<Policy>,
+    pub policy: Arc<Policy>,
 }
 
 /// The other policy at work.
@@ -261,7 +261,7 @@ impl Candidate {
                 at: decided.now,
                 recorded: said.clone(),
                 evaluation: Box::new(*evaluation),
-                config: Arc::clone(&self.policy),
+                policy: Arc::clone(&self.policy),
             });
         }
     }

@@ -144,3 +144,6 @@ pub trait Sink {
     /// [`JournalError`] if it could not be kept.
     fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,16 @@ impl<S: Segments> Writer<S> {
         &self.segments
     }
 
+    /// Where the bytes go, to be changed.
+    pub fn segments_mut(&mut self) -> &mut S {
+        &mut self.segments
+    }
+
+    /// Where the bytes went. What is pending is lost.
+    pub fn into_segments(self) -> S {
+        self.segments
+    }
+
     fn append(&mut self) -> Result<(), JournalError> {
         let fault = |error: std::io::Error| JournalError(error.to_string());
         let block = self.packer.seal(&self.pending).map_err(fault)?;

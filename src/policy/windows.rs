@@ -209,12 +209,8 @@ impl Windows {
     fn take(&mut self, sample: &Sample, counts: &mut Ingested) {
         let now_ms = self.now_ms;
         if sample.channel != Channel::Load {
-            for signal in self
-                .signals
-                .iter_mut()
-                .flatten()
-                .filter(|_| sample.device != POOL)
-            {
+            let of_devices = |signal: &&mut SignalWindow| signal.has_devices() && sample.device != POOL;
+            for signal in self.signals.iter_mut().flatten().filter(of_devices) {
                 signal.take(sample, now_ms, counts);
             }
             return;
@@ -257,5 +253,39 @@ impl Windows {
             .iter()
             .flatten()
             .filter(|signal| signal.has_devices())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_power_of_a_device_is_no_reading_of_a_series() {
+        let policy = "apiVersion: gpuscale.dev/v1alpha1\nkind: GpuScalePolicy\nmetadata: { name: p }\nspec:\n  \
+                      targetRef: { kind: AksNodePool, name: p }\n  maxNodes: 9\n  signals:\n  \
+                      - { name: gpu, dcgm: { metric: GpuUtilization } }\n  \
+                      - { name: queue, promql: 'q', unit: count, perNode: 8, absent: Zero }\n";
+        let config = crate::api::compile(&crate::api::validate(policy).unwrap()).unwrap();
+        let mut windows = Windows::new(&config);
+        for tick in 1..20 {
+            let now_ms = tick * 15_000;
+            let power = Sample {
+                channel: Channel::Power,
+                ..Sample::of_device(0, DeviceId(0), now_ms, 400_000)
+            };
+            windows.ingest(&Delta {
+                now_ms,
+                samples: &[power],
+                inventory: None,
+                reads: &[],
+            });
+            let queue = windows.signals[1].as_ref().unwrap();
+            let newest_ms = queue.newest_ms().unwrap();
+            assert!(
+                now_ms - newest_ms < 90_000,
+                "an absent queue is a zero, whatever GPUs draw"
+            );
+        }
     }
 }

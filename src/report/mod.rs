@@ -5,6 +5,7 @@
 //! - [`quality`]: one policy over a suite of traces, as geometric means.
 //! - [`sweep`]: many runs as medians and percentiles.
 //! - [`advice`]: what a policy said to a history.
+//! - [`replay`]: what became of the decisions of a journal when they were made again.
 //! - [`compare`]: the difference between two result documents.
 //! - [`gate`]: expressions such as `miss_percent > 0.5` that fail a build.
 //! - [`html`]: a run as one page: charts over time, decisions with their reasons, scorecard.
@@ -24,6 +25,7 @@ pub mod gate;
 pub mod html;
 pub mod json;
 pub mod quality;
+pub mod replay;
 pub mod sentence;
 pub mod sweep;
 #[cfg(feature = "cli")]

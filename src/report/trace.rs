@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::json::fingerprint;
 use crate::policy::config::{Config, Micro, Millis, ONE, SeriesUnit, Signal, SignalSource};
-use crate::policy::evaluation::{Effect, Quality, Reason, SignalEvidence, Step, Verdict};
+use crate::policy::evaluation::{Effect, Evaluation, Quality, Reason, SignalEvidence, Step, Verdict};
 use crate::simulator::closed_loop::Tick;
 
 /// One decision.
@@ -27,10 +27,12 @@ pub struct Line<'a> {
     pub reason: &'static str,
     /// Nodes that serve in this interval.
     pub ready: u32,
-    /// Demand of the interval in GPUs; the policy does not see it.
-    pub demand_gpus: f64,
+    /// Demand of the interval in GPUs, where it is known; the policy does not see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demand_gpus: Option<f64>,
     /// The part that was served.
-    pub served_gpus: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_gpus: Option<f64>,
     /// Names of the rules that stopped the change.
     pub vetoes: Vec<&'static str>,
     /// The rules that changed or stopped something.
@@ -138,21 +140,30 @@ pub fn time(ms: Millis) -> String {
 }
 
 impl<'a> Line<'a> {
-    /// The line of a tick.
+    /// The line of a tick of a simulation, which knows the demand.
     #[must_use]
     pub fn new(tick: &Tick<'_>, config: &'a Config) -> Self {
-        let evaluation = tick.evaluation;
+        Self {
+            demand_gpus: Some(whole(tick.demand)),
+            served_gpus: Some(whole(tick.served)),
+            ..Self::of(tick.now_ms, tick.ready, tick.evaluation, config)
+        }
+    }
+
+    /// The line of a decision of which the demand is not known.
+    #[must_use]
+    pub fn of(now_ms: Millis, ready: u32, evaluation: &Evaluation, config: &'a Config) -> Self {
         let decision = &evaluation.decision;
         let vetoes = evaluation.limits().filter(|step| step.effect == Effect::Vetoed);
         Self {
-            time: time(tick.now_ms),
+            time: time(now_ms),
             from: decision.from,
             to: decision.to,
             wish: decision.wish,
             reason: Reason::as_str(decision.reason),
-            ready: tick.ready,
-            demand_gpus: whole(tick.demand),
-            served_gpus: whole(tick.served),
+            ready,
+            demand_gpus: None,
+            served_gpus: None,
             vetoes: vetoes.map(|step| step.rule.as_str()).collect(),
             limits: evaluation.limits().map(Limit::new).collect(),
             signals: config

@@ -271,7 +271,7 @@ impl<'a> History<'a> {
     }
 
     /// Hands out the readings after those of the last call, up to and including `now_ms`.
-    pub(super) fn read_until(&mut self, now_ms: Millis, mut take: impl FnMut(Sample)) {
+    pub(crate) fn read_until(&mut self, now_ms: Millis, mut take: impl FnMut(Sample)) {
         for track in &mut self.tracks {
             track.read_until(now_ms, &mut take);
         }

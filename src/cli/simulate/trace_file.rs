@@ -92,14 +92,14 @@ pub(super) fn only_run<'a>(
 
 /// JSON lines to a file or standard output. A run cannot be stopped by its observer, so the first error is kept and
 /// the rest of the lines is dropped.
-pub(super) struct Lines {
+pub(in crate::cli) struct Lines {
     path: PathBuf,
     out: BufWriter<Box<dyn Write>>,
     result: io::Result<()>,
 }
 
 impl Lines {
-    pub(super) fn to(path: &Path) -> Result<Self, Error> {
+    pub(in crate::cli) fn to(path: &Path) -> Result<Self, Error> {
         let out: Box<dyn Write> = if path.as_os_str() == "-" {
             Box::new(anstream::stdout().lock())
         } else {
@@ -112,7 +112,7 @@ impl Lines {
         })
     }
 
-    pub(super) fn write(&mut self, line: &impl serde::Serialize) {
+    pub(in crate::cli) fn write(&mut self, line: &impl serde::Serialize) {
         if self.result.is_ok() {
             self.result = serde_json::to_writer(&mut self.out, line)
                 .map_err(io::Error::from)
@@ -120,7 +120,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    pub(in crate::cli) fn finish(mut self) -> Result<(), Error> {
         let result = self.result.and_then(|()| self.out.flush());
         result.map_err(|source| fault(&self.path, source))
     }

@@ -234,8 +234,8 @@ impl Reader {
     }
 
     /// Lets every sample pass once more: the windows know which of them they have.
-    pub(super) fn read_again(&mut self) {
-        self.again = true;
+    pub(super) fn begin_again(&mut self) {
+        self.again = false;
         self.pool = Recent::default();
         for series in &mut self.known {
             series.recent = Recent::default();

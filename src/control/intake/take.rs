@@ -41,6 +41,7 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
     let Some(now_ms) = source_time(intake, results) else {
         return;
     };
+    begin_again(intake, results);
     if let Some(before_ms) = intake.now_ms.filter(|&before_ms| now_ms < before_ms) {
         rewind(intake, before_ms, now_ms);
     }
@@ -147,6 +148,21 @@ fn source_time(intake: &Intake, results: &Results) -> Option<Millis> {
     earliest(true).or_else(|| earliest(false))
 }
 
+/// Where all of the window was to be read again and was, every sample passes once more.
+fn begin_again(intake: &mut Intake, results: &Results) {
+    for want in 0..intake.readers.len() {
+        let answer = answer(intake, results, want);
+        let whole = answer.is_some_and(|answer| answer.completeness == Completeness::Whole);
+        if let Some(reader) = intake
+            .readers
+            .get_mut(want)
+            .filter(|reader| reader.again && whole)
+        {
+            reader.begin_again();
+        }
+    }
+}
+
 /// The source's clock was ahead and is right again. Where it was ahead by more than a moment, the windows slid too far
 /// and are read anew.
 fn rewind(intake: &mut Intake, before_ms: Millis, now_ms: Millis) {
@@ -156,7 +172,7 @@ fn rewind(intake: &mut Intake, before_ms: Millis, now_ms: Millis) {
     for reader in &mut intake.readers {
         reader.forget_after(now_ms);
         if far {
-            reader.read_again();
+            reader.again = true;
         }
     }
 }
@@ -477,18 +493,11 @@ impl Taker<'_> {
     }
 }
 
-/// After a whole answer nothing is owed any more, unless the answers before it were partial: then everything is read
-/// once more.
+/// After answers that were partial everything is read once more.
 fn settle(reader: &mut Reader, answer: &Answer) {
     let partial = matches!(answer.completeness, Completeness::Partial(_));
-    if partial {
-        reader.partial = true;
-        return;
-    }
-    reader.again = false;
-    if std::mem::take(&mut reader.partial) {
-        reader.read_again();
-    }
+    let was_partial = std::mem::replace(&mut reader.partial, partial);
+    reader.again |= was_partial && !partial;
 }
 
 /// Takes the codes of this round in order of time.
