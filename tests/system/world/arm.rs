@@ -236,7 +236,7 @@ impl Arm {
             .sum()
     }
 
-    /// Calls that were sent away since there were too many, no fault being on.
+    /// Calls that were sent away since there were too many: no fault, but the caller's own doing.
     pub fn self_inflicted(&self) -> u32 {
         self.sites.iter().map(|site| site.door.self_inflicted).sum()
     }

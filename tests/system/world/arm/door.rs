@@ -163,7 +163,7 @@ pub struct Door {
     calls: u64,
     /// Calls that came before the time they were asked to wait for.
     pub impatient: u32,
-    /// Calls that were sent away since there were too many, no fault being on.
+    /// Calls that were sent away since there were too many: no fault, but the caller's own doing.
     pub self_inflicted: u32,
 }
 

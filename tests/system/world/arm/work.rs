@@ -310,7 +310,7 @@ impl Site {
                     machines.remove_booting(at_ms, given_up);
                 }
                 let there = self.there(machines);
-                if count == CountAfter::Reverts && there != self.count {
+                if count == CountAfter::Reverts && there < self.count {
                     let (pool, from, to) = (self.id, self.count, there);
                     self.count = there;
                     notes.push((at_ms, Event::ForeignWrite { pool, from, to }));
