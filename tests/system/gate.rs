@@ -114,6 +114,9 @@ pub struct Passage {
 pub struct Gate {
     seed: u64,
     active: Vec<(usize, GateFault)>,
+    /// The last call, and how many like it were made in the same millisecond.
+    last: (u64, u64, u64),
+    alike: u64,
 }
 
 impl Gate {
@@ -121,7 +124,7 @@ impl Gate {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
-            active: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -137,7 +140,10 @@ impl Gate {
 
     /// What becomes of a call that is made now.
     pub fn pass(&mut self, port: Port, whom: PolicyId, now_ms: Millis) -> Passage {
-        let words = [port as u64, whom as u64, now_ms.unsigned_abs()];
+        let call = (port as u64, whom as u64, now_ms.unsigned_abs());
+        self.alike = if call == self.last { self.alike + 1 } else { 0 };
+        self.last = call;
+        let words = [call.0, call.1, call.2 << 8 | self.alike];
         let bits = draw(self.seed, &words);
         let mut passage = Passage {
             there_ms: 3 + (bits & 0x7f).cast_signed(),

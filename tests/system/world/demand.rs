@@ -94,15 +94,6 @@ impl Demand {
         }
     }
 
-    /// A demand that never changes and never ends, for worlds that are made by hand.
-    pub fn constant(load: Micro) -> Self {
-        Self {
-            steps: vec![load; count(RUN_MS)],
-            plateau: load,
-            waves: 0,
-        }
-    }
-
     /// The work wanted at a moment, in micro-GPUs; nothing outside of the run.
     pub fn at(&self, now_ms: Millis) -> Micro {
         let step = usize::try_from(now_ms.div_euclid(STEP_MS)).ok();
