@@ -75,11 +75,6 @@ impl Shared {
         });
     }
 
-    /// The number of a policy: the last character of its name.
-    pub fn policy(&self, key: &PolicyKey) -> PolicyId {
-        number_at_end(&key.name)
-    }
-
     /// Kills the process, which then stays down so long.
     fn die(&self, down_ms: Millis) {
         self.down_ms.set(down_ms);
@@ -87,6 +82,12 @@ impl Shared {
     }
 }
 
+/// The number of a policy.
+pub fn policy_of(key: &PolicyKey) -> PolicyId {
+    number_at_end(&key.name)
+}
+
+/// The number that a name ends with.
 fn number_at_end(name: &str) -> usize {
     name.as_bytes()
         .last()
@@ -393,7 +394,7 @@ impl ClusterView for Calls {
 
 impl StateStore for Calls {
     async fn load(&self, policy: &PolicyKey) -> Result<Option<Saved>, StoreError> {
-        let number = self.0.policy(policy);
+        let number = policy_of(policy);
         let passage = self.there(Port::Load, number).await.map_err(store_error)?;
         let state = self.0.world.borrow_mut().load(policy);
         self.back(passage).await.map_err(store_error)?;
@@ -401,7 +402,7 @@ impl StateStore for Calls {
     }
 
     async fn save(&self, policy: &PolicyKey, state: &Saved) -> Result<(), StoreError> {
-        let number = self.0.policy(policy);
+        let number = policy_of(policy);
         let passage = self.there(Port::Save, number).await.map_err(store_error)?;
         let saved = self
             .0

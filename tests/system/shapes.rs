@@ -56,9 +56,9 @@ pub enum Victims {
 /// What the policy looks at besides utilization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signals {
-    GpuOnly,
-    GpuAndQueue,
-    GpuAndPods,
+    Alone,
+    WithQueue,
+    WithPods,
 }
 
 /// The rules of the utilization signal.
@@ -90,13 +90,13 @@ impl Shape {
         let start_nodes = min_nodes.max(u32::try_from(stream.between(1, i64::from(max_nodes))).unwrap_or(1));
         let signals = if min_nodes == 0 {
             // From zero nodes only something that exists without nodes brings the pool back.
-            Signals::GpuAndQueue
+            Signals::WithQueue
         } else {
             *stream.of(&[
-                Signals::GpuOnly,
-                Signals::GpuOnly,
-                Signals::GpuAndQueue,
-                Signals::GpuAndPods,
+                Signals::Alone,
+                Signals::Alone,
+                Signals::WithQueue,
+                Signals::WithPods,
             ])
         };
         Self {
@@ -165,13 +165,13 @@ impl Shape {
         });
         let id = self.id;
         let more = match self.signals {
-            Signals::GpuOnly => String::new(),
-            Signals::GpuAndQueue => format!(
+            Signals::Alone => String::new(),
+            Signals::WithQueue => format!(
                 "\n    - {{ name: queue, promql: '{}', unit: count, perNode: {} }}",
                 self.queue(),
                 8 * self.gpus_per_node
             ),
-            Signals::GpuAndPods => "\n    - { name: pods, gpuRequests: {} }".to_owned(),
+            Signals::WithPods => "\n    - { name: pods, gpuRequests: {} }".to_owned(),
         };
         let fallback = match self.fallback {
             Fallback::None => String::new(),

@@ -13,7 +13,7 @@ use gpuscale::policy::Evaluation;
 use gpuscale::policy::evaluation::Quality;
 
 use crate::event::{Decided, Event, PolicyId};
-use crate::ports::{PLANNED_PANIC, Shared};
+use crate::ports::{PLANNED_PANIC, Shared, policy_of};
 
 /// Watches one process.
 pub struct SimWatch {
@@ -22,7 +22,7 @@ pub struct SimWatch {
 
 impl Watch for SimWatch {
     fn tick(&self, ticked: &Ticked<'_>) {
-        let policy = self.shared.policy(ticked.policy);
+        let policy = policy_of(ticked.policy);
         let decided = match ticked.result {
             TickResult::Decided(evaluation) => Some(told(evaluation)),
             TickResult::Panicked(words) => {
@@ -53,7 +53,7 @@ impl Watch for SimWatch {
     }
 
     fn journal(&self, policy: &PolicyKey) -> Option<Box<dyn Sink>> {
-        let policy = self.shared.policy(policy);
+        let policy = policy_of(policy);
         let writer = Writer::new(self.shared.shelves[policy].clone(), Limits::default());
         Some(Box::new(Keeper {
             policy,
