@@ -41,14 +41,14 @@ impl Story {
             ..=SHRINK_MS => 6,
             _ => 5,
         });
-        story.resize(GROWTH_MS, 3, 5, "AllocationFailed");
         story.add(
-            GROWTH_MS + 200,
+            GROWTH_MS + 300,
             Event::PolicyPresent {
                 policy: 0,
                 present: false,
             },
         );
+        story.resize(GROWTH_MS, 3, 5, "AllocationFailed");
         story.add(
             GROWTH_MS + 5_000,
             Event::PolicyPresent {
@@ -80,6 +80,7 @@ impl Story {
                 }),
             },
         );
+        story.add(SHRINK_MS + 300, Event::Frozen(true));
         story.resize(SHRINK_MS, 6, 5, "succeeded");
         let shrunk = Some(decided(6, 5));
         story.add(
@@ -89,7 +90,6 @@ impl Story {
                 decided: shrunk,
             },
         );
-        story.add(SHRINK_MS + 200, Event::Frozen(true));
         story.add(SHRINK_MS + 5_000, Event::Frozen(false));
         story.add(
             SHRINK_MS + 60_000,
