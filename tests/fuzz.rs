@@ -19,6 +19,11 @@ mod documents;
 use std::io::Read as _;
 
 use bolero::check;
+use gpuscale::journal::{self, InMemory, Limits, Reader, Replayer, Sink, Writer};
+use gpuscale::policy::observation::{Booting, Nodes, Waiting};
+use gpuscale::policy::sample::{DeviceId, NodeId};
+use gpuscale::policy::windows::Device;
+use gpuscale::policy::{Delta, Memory, Now, Observation, Windows, evaluate};
 use gpuscale::recording::{
     Format, Labels, Metrics, ReadError, ReadOptions, Recording, Series, TimeUnit, read, unpacked,
 };
@@ -293,4 +298,115 @@ fn suite() {
     yaml(include_str!("../simulations/quality.yaml"), |text| {
         Suite::parse(text).map(drop)
     });
+}
+
+/// Ticks of a small pool in one segment.
+fn journal_of_a_pool(samples: &[(u8, i32, u8)]) -> Vec<u8> {
+    let document = include_str!("../simulations/bad-month/policy.yaml");
+    let config = journal::Policy::new(document).unwrap().config;
+    let mut writer = Writer::new(InMemory::default(), Limits::default()).unwrap();
+    let (mut windows, mut memory) = (Windows::new(&config), Memory::default());
+    let beginning = journal::Beginning {
+        policy: document,
+        now: Now::at(T0),
+    };
+    writer.begin(&beginning).unwrap();
+    let booting = [Booting {
+        nodes: 1,
+        since_ms: T0,
+    }];
+    for (tick, readings) in (0..).zip(samples.chunks(3)) {
+        let now = Now::at(T0 + tick * 15_000);
+        let samples: Vec<_> = readings
+            .iter()
+            .map(|&(device, value, odd)| gpuscale::policy::sample::Sample {
+                value: (odd > 9).then_some(i64::from(value)),
+                ..gpuscale::policy::sample::Sample::of_device(
+                    0,
+                    DeviceId(u32::from(device % 8)),
+                    now.wall_ms - i64::from(odd) * 100,
+                    0,
+                )
+            })
+            .collect();
+        let devices = [
+            Device::new(DeviceId(0), NodeId(0), T0),
+            Device::new(DeviceId(1), NodeId(0), T0),
+        ];
+        let delta = Delta {
+            now_ms: now.wall_ms,
+            samples: &samples,
+            inventory: (tick % 2 == 0).then_some(&devices),
+            reads: &[],
+        };
+        windows.ingest(&delta);
+        let observation = Observation {
+            asked: 2,
+            ready: 1,
+            schedulable: 1,
+            booting: &booting,
+            waiting: Waiting::Pods(&[]),
+            nodes: Nodes::Interchangeable,
+            ..Observation::default()
+        };
+        let before = memory.clone();
+        let evaluation = evaluate(&config, &windows, &observation, &mut memory, now);
+        let decided = Some(journal::Decided {
+            now,
+            observation: &observation,
+            memory: (tick % 3 == 0).then_some((&before, journal::Checkpoint::Unchanged)),
+            evaluation: &evaluation,
+            after: &memory,
+        });
+        writer.tick(&journal::TickRecord { delta, decided }).unwrap();
+    }
+    writer.flush().unwrap();
+    writer.into_segments().segments.into_values().flatten().collect()
+}
+
+/// Whatever the bytes are: records up to an error that names its place, and a replay of them.
+fn judge_journal(bytes: &[u8]) {
+    for record in Reader::new(bytes) {
+        if let Err(error) = record {
+            assert!(error.offset <= bytes.len() as u64);
+            assert!(error.to_string().starts_with("byte "), "{error}");
+        }
+    }
+    let mut replayer = Replayer::new(None);
+    let _ = replayer.segment("it", bytes, &mut |_| {});
+    let _ = gpuscale::report::replay::ReplayDocument::new(&replayer.finish()).lines();
+}
+
+#[test]
+fn journal_bytes() {
+    check!()
+        .with_iterations(OF_BYTES)
+        .with_max_len(400)
+        .for_each(|bytes: &[u8]| {
+            judge_journal(bytes);
+            judge_journal(&journal::seal(bytes).unwrap());
+        });
+}
+
+#[test]
+fn garbled_journals() {
+    check!()
+        .with_iterations(OF_DOCUMENTS / 4)
+        .with_type::<(Specification, Mutations)>()
+        .for_each(|(specification, mutations)| {
+            let intact = journal_of_a_pool(specification);
+            let replay = journal::replay([intact.as_slice()], None).unwrap();
+            assert_eq!((replay.differing, replay.faults.len()), (0, 0));
+            judge_journal(&mutated(intact.clone(), mutations));
+            // Past the checksum: the records themselves.
+            let (records, _) = journal::open(&mut intact.as_slice()).unwrap().unwrap();
+            judge_journal(&journal::seal(&mutated(records.clone(), mutations)).unwrap());
+            // And past the policy, which is the longest part of a short journal.
+            let policy = records
+                .len()
+                .min(include_str!("../simulations/bad-month/policy.yaml").len());
+            let mut rest = records;
+            let ticks = mutated(rest.split_off(policy), mutations);
+            judge_journal(&journal::seal(&[rest, ticks].concat()).unwrap());
+        });
 }

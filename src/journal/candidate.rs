@@ -104,16 +104,14 @@ fn numbers(other: &Policy, recorded: &Policy) -> Result<Vec<Option<u16>>, Replay
         let place = pairs
             .zip(&mut numbers)
             .find(|((known, asked), _)| known.source == signal.source && *asked == query);
-        match place {
-            Some((_, place)) => *place = Some(number),
-            None => {
-                let signals: Vec<String> = recorded.queries.iter().map(described).collect();
-                return Err(ReplayError::Signals {
-                    missing: described(query),
-                    recorded: signals.join(", "),
-                });
-            }
-        }
+        let Some((_, place)) = place else {
+            let signals: Vec<String> = recorded.queries.iter().map(described).collect();
+            return Err(ReplayError::Signals {
+                missing: described(query),
+                recorded: signals.join(", "),
+            });
+        };
+        *place = Some(number);
     }
     Ok(numbers)
 }

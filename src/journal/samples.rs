@@ -14,6 +14,7 @@ pub(super) const MOST_SAMPLES: usize = 1 << 20;
 
 /// How the device is told, in the two lowest bits: the predecessor is this many places further, or this.
 const SKIPS: usize = 3;
+const SKIPPED: [u8; SKIPS] = [0, 1, 2];
 const NAMED: u8 = 3;
 
 /// The time is the expected one.
@@ -114,31 +115,31 @@ pub(super) fn put_samples(
     put_length(out, samples.len());
     let mut expected = Expected::new(before, now_ms, tick_ms);
     for sample in samples {
-        let near = expected.before.get(..SKIPS).unwrap_or(expected.before);
-        let predecessor = near
-            .iter()
-            .enumerate()
-            .find(|(_, before)| same_series(before, sample));
-        match predecessor {
-            Some((skip, before)) => {
-                let value = before.value.unwrap_or(0);
-                let at_ms = expected.time_after(before);
-                let on_time = if sample.at_ms == at_ms { ON_TIME } else { 0 };
-                let flags = skip as u8 | on_time | value_flag(sample.value, value);
-                out.push(flags);
-                if on_time == 0 {
-                    put_difference(out, sample.at_ms, at_ms);
-                }
-                if flags & (EMPTY | SAME_VALUE) == 0 {
-                    put_difference(out, sample.value.unwrap_or(0), value);
-                }
-                expected.follow(skip, before, sample);
-            }
-            None => {
-                put_named(out, sample, &expected);
-                expected.go_on(sample);
-            }
+        let mut near = expected.before.iter().zip(SKIPPED);
+        let predecessor = near.find(|(before, _)| same_series(before, sample));
+        if let Some((before, skip)) = predecessor {
+            put_followed(out, sample, before, skip, &expected);
+            expected.follow(usize::from(skip), before, sample);
+        } else {
+            put_named(out, sample, &expected);
+            expected.go_on(sample);
         }
+    }
+}
+
+/// Writes a reading that follows a predecessor.
+#[inline]
+fn put_followed(out: &mut Vec<u8>, sample: &Sample, before: &Sample, skip: u8, expected: &Expected<'_>) {
+    let value = before.value.unwrap_or(0);
+    let at_ms = expected.time_after(before);
+    let on_time = if sample.at_ms == at_ms { ON_TIME } else { 0 };
+    let flags = skip | on_time | value_flag(sample.value, value);
+    out.push(flags);
+    if on_time == 0 {
+        put_difference(out, sample.at_ms, at_ms);
+    }
+    if flags & (EMPTY | SAME_VALUE) == 0 {
+        put_difference(out, sample.value.unwrap_or(0), value);
     }
 }
 

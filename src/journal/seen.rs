@@ -115,7 +115,9 @@ impl Seen {
         }
         self.plain = plain;
         if mask & COUNTS != 0 {
-            plain.counts.iter().for_each(|count| put(out, u64::from(*count)));
+            for count in plain.counts {
+                put(out, u64::from(count));
+            }
         }
         if mask & FREE != 0 {
             put_option(out, plain.free_gpus.map(i64::from));

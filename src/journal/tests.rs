@@ -34,7 +34,7 @@ fn assert_equal(replay: &Replay, seed: u64) {
 
 #[test]
 fn every_decision_of_any_life_comes_out_the_same() {
-    for seed in 0..24 {
+    for seed in 0..12 {
         let mut life = Life::new(seed, Plan::Eventful, small());
         life.ticks(900);
         let kept = life.end();
@@ -77,7 +77,7 @@ fn a_journal_without_its_oldest_segments_is_proved_from_where_its_windows_are_wh
 
 #[test]
 fn one_long_stretch_is_proved_from_every_segment_on() {
-    for seed in 100..108 {
+    for seed in 100..104 {
         let mut life = Life::new(seed, Plan::Stretch, small());
         life.ticks(900);
         let kept = life.end();
@@ -206,7 +206,7 @@ fn a_policy_beside_itself_says_the_same_everywhere() {
 
 #[test]
 fn another_threshold_differs_first_where_it_must() {
-    // Eleven ticks of four GPUs at half load: within a target of 60 %, above one of 30 %.
+    // Four GPUs at half load: enough for a target of 70 %, too little for one of 30 %.
     let mut life = Life::new(1, Plan::Constant(500_000), small());
     life.ticks(40);
     let kept = life.end();
@@ -221,7 +221,10 @@ fn another_threshold_differs_first_where_it_must() {
         life::FIRST_TIMER_MS + life::WHOLE_WINDOW_TICKS * life::TICK_MS
     );
     assert_eq!((first.recorded.to, first.evaluation.decision.to), (4, 7));
-    assert_eq!(first.recorded.reason, "WithinTarget");
+    assert_eq!(
+        first.recorded.reason, "DataQuality",
+        "the down window is not whole yet"
+    );
     assert!(comparison.node_ms.1 > comparison.node_ms.0, "{comparison:?}");
     assert_eq!(comparison.cost.0, comparison.node_ms.0 * i128::from(life::PRICE));
 }

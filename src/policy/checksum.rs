@@ -203,16 +203,16 @@ mod tests {
             |e| e.decision.unplaced += 1,
             |e| e.decision.reason = Reason::Limited(Rule::MinNodes),
             |e| e.decision.victims.push(NodeId(0)),
-            |e| drop(Trace::new(e).next_signal()),
+            |e| assert!(Trace::new(e).next_signal().is_some()),
             |e| Trace::new(e).pass(Rule::Wish, 0, 0),
             |e| std::mem::swap(&mut e.decision.from, &mut e.decision.to),
         ];
         let whole = record().checksum();
         assert_eq!(record().checksum(), whole);
         for (number, change) in changes.into_iter().enumerate() {
-            let mut changed = record();
-            change(&mut changed);
-            assert_ne!(changed.checksum(), whole, "change {number}");
+            let mut other = record();
+            change(&mut other);
+            assert_ne!(other.checksum(), whole, "change {number}");
         }
     }
 

@@ -316,7 +316,9 @@ impl Memory {
         sum.option(missing.map(|missing| missing.at_ms));
         sum.option(missing.map(|missing| i64::from(missing.nodes)));
         sum.length(foreign_writes.len());
-        foreign_writes.iter().for_each(|at_ms| sum.signed(*at_ms));
+        for at_ms in foreign_writes {
+            sum.signed(*at_ms);
+        }
         sum.length(resizes.0.len());
         for Resize { at_ms, added } in &resizes.0 {
             sum.signed(*at_ms);

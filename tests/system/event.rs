@@ -17,14 +17,23 @@ pub enum Event {
     Started,
     /// It died at a port call, or of a plan; what it held in memory is gone.
     Crashed,
+    /// It was asked to end.
+    StopAsked,
     /// It ended in order.
     Stopped,
     /// A tick of a policy ended: what was decided, if anything was.
-    Ticked { policy: PolicyId, decided: Option<Decided> },
+    Ticked {
+        policy: PolicyId,
+        decided: Option<Decided>,
+    },
     /// The journal took the record of a decision.
     Recorded { policy: PolicyId, from: u32, to: u32 },
     /// A state was saved: whether the store has it now.
-    Saved { policy: PolicyId, in_flight: bool, kept: bool },
+    Saved {
+        policy: PolicyId,
+        in_flight: bool,
+        kept: bool,
+    },
     /// A resize left the controller; it may never arrive.
     ResizeSent { pool: PoolId, etag: String, count: u32 },
     /// Its answer, or the loss of it, came back to the controller.
@@ -32,15 +41,28 @@ pub enum Event {
     /// A resize reached the platform.
     ResizeArrived(Arrived),
     /// An operation ended.
-    OperationEnded { pool: PoolId, ours: bool, outcome: &'static str },
+    OperationEnded {
+        pool: PoolId,
+        ours: bool,
+        outcome: &'static str,
+    },
     /// Somebody else wrote the count.
     ForeignWrite { pool: PoolId, from: u32, to: u32 },
     /// Nodes left a pool: how many of them did work at that moment, and why they went.
-    NodesLeft { pool: PoolId, nodes: u32, busy: u32, why: Left },
+    NodesLeft {
+        pool: PoolId,
+        nodes: u32,
+        busy: u32,
+        why: Left,
+    },
     /// A node's GPUs became schedulable.
     NodeCame { pool: PoolId },
     /// The state of a policy's metrics as read by the controller in one call: whether it got a whole answer.
-    MetricsRead { policy: PolicyId, whole: bool, newest_ms: Option<Millis> },
+    MetricsRead {
+        policy: PolicyId,
+        whole: bool,
+        newest_ms: Option<Millis>,
+    },
     /// A fault began or struck; its name as in `facts`: `F1` and so on, with what it was.
     Fault { name: &'static str, what: &'static str },
     /// The brake, or the removal of a policy.

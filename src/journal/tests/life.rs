@@ -43,15 +43,15 @@ pub(super) enum Plan {
 struct Dice(u64);
 
 impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
+    fn throw(&mut self, sides: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
+        u32::try_from((z ^ (z >> 31)) % u64::from(sides)).unwrap()
     }
 
-    fn one_in(&mut self, sides: u64) -> bool {
+    fn one_in(&mut self, sides: u32) -> bool {
         self.throw(sides) == 0
     }
 }
@@ -150,7 +150,7 @@ impl<S: Segments> Life<S> {
         let saved = self.now();
         self.writer = Some(Writer::new(writer.into_segments(), self.limits).unwrap());
         self.wall_ms += 60_000;
-        self.timer_ms = i64::try_from(self.dice.throw(1_000_000)).unwrap();
+        self.timer_ms = i64::from(self.dice.throw(1_000_000));
         let text = serde_json::to_string(&self.memory).unwrap();
         self.memory = serde_json::from_str(&text).unwrap();
         self.memory.resume(saved, self.now());
@@ -176,7 +176,7 @@ impl<S: Segments> Life<S> {
             self.touched = true;
         }
         if self.dice.one_in(12) {
-            self.load = i64::try_from(self.dice.throw(1_100_000)).unwrap().min(ONE);
+            self.load = i64::from(self.dice.throw(1_100_000)).min(ONE);
         }
         if self.dice.one_in(300) {
             self.wall_ms += [-40_000, 3_000_000, 40_000][self.dice.throw(3) as usize];
@@ -186,14 +186,14 @@ impl<S: Segments> Life<S> {
     /// The pool becomes what it was asked to be, or what somebody else asked for.
     fn resize(&mut self, to: u32) {
         self.asked = if self.dice.one_in(40) {
-            1 + self.dice.throw(8) as u32
+            1 + self.dice.throw(8)
         } else {
             to
         };
         let ready_ms = self.wall_ms;
         while self.devices.len() > self.asked as usize {
             self.devices
-                .remove(self.dice.throw(self.devices.len() as u64) as usize);
+                .remove(self.dice.throw(u32::try_from(self.devices.len()).unwrap()) as usize);
         }
         while self.devices.len() < self.asked as usize {
             let number = self.devices.last().map_or(0, |last| last.id.0 + 1);
@@ -216,7 +216,7 @@ impl<S: Segments> Life<S> {
             let noise = if calm {
                 0
             } else {
-                self.dice.throw(40_000) as i64 - 20_000
+                i64::from(self.dice.throw(40_000)) - 20_000
             };
             let mut sample = Sample::of_device(0, device.id, at_ms, (self.load + noise).clamp(0, ONE));
             if !calm && self.dice.one_in(60) {
@@ -233,11 +233,7 @@ impl<S: Segments> Life<S> {
             fresh.push(sample);
         }
         if !calm && self.load > 900_000 {
-            fresh.push(Sample::of_pool(
-                1,
-                at_ms,
-                i64::try_from(self.dice.throw(30)).unwrap() * ONE,
-            ));
+            fresh.push(Sample::of_pool(1, at_ms, i64::from(self.dice.throw(30)) * ONE));
         }
         // The overlap of the read before, and a late sample.
         let mut all = std::mem::replace(&mut self.recent, fresh.clone());
@@ -275,7 +271,7 @@ impl<S: Segments> Life<S> {
             }
             devices
         });
-        let skew_ms = if calm { 0 } else { self.dice.throw(3) as i64 };
+        let skew_ms = if calm { 0 } else { i64::from(self.dice.throw(3)) };
         let delta = Delta {
             now_ms: self.wall_ms - skew_ms,
             samples: if failed { &[] } else { &samples },
@@ -293,8 +289,22 @@ impl<S: Segments> Life<S> {
         }
     }
 
+    fn views(&self) -> Vec<NodeView> {
+        self.devices
+            .iter()
+            .map(|device| NodeView {
+                id: device.node,
+                ready_since_ms: device.ready_since_ms,
+                free_gpus: u32::from(device.id.0 % 2 == 0),
+                gpu_pods: u32::from(device.id.0 % 2 == 1),
+                protection: Protection::None,
+                condition: Condition::Healthy,
+            })
+            .collect()
+    }
+
     fn decide(&mut self, delta: Delta<'_>, calm: bool) -> u32 {
-        let (asked, now) = (self.asked, self.now());
+        let asked = self.asked;
         let some = |dice: &mut Dice| if calm { false } else { dice.one_in(8) };
         let booting = [Booting {
             nodes: 1,
@@ -310,18 +320,7 @@ impl<S: Segments> Life<S> {
                 placement: Placement::NewNode,
             },
         ];
-        let views: Vec<NodeView> = self
-            .devices
-            .iter()
-            .map(|device| NodeView {
-                id: device.node,
-                ready_since_ms: device.ready_since_ms,
-                free_gpus: u32::from(device.id.0 % 2 == 0),
-                gpu_pods: u32::from(device.id.0 % 2 == 1),
-                protection: Protection::None,
-                condition: Condition::Healthy,
-            })
-            .collect();
+        let views = self.views();
         let late = some(&mut self.dice);
         let observation = Observation {
             asked,
@@ -362,6 +361,11 @@ impl<S: Segments> Life<S> {
             },
             ..Observation::default()
         };
+        self.judge(delta, &observation)
+    }
+
+    fn judge(&mut self, delta: Delta<'_>, observation: &Observation<'_>) -> u32 {
+        let now = self.now();
         if self.tampered == Some(self.decisions) {
             self.memory.intent = Some(Intent {
                 from: 1,
@@ -370,7 +374,7 @@ impl<S: Segments> Life<S> {
             });
         }
         let before = self.memory.clone();
-        let evaluation = evaluate(&self.config, &self.windows, &observation, &mut self.memory, now);
+        let evaluation = evaluate(&self.config, &self.windows, observation, &mut self.memory, now);
         let after = self.memory.clone();
         let memory = if std::mem::take(&mut self.touched) {
             Some((&before, Checkpoint::Changed))
@@ -381,7 +385,7 @@ impl<S: Segments> Life<S> {
         };
         let decided = Some(Decided {
             now,
-            observation: &observation,
+            observation,
             memory,
             evaluation: &evaluation,
             after: &after,

@@ -32,6 +32,7 @@ pub struct Demand {
     /// One value for each step of [`STEP_MS`].
     steps: Vec<Micro>,
     plateau: Micro,
+    waves: usize,
 }
 
 /// A stretch of a run. Levels are in percent of the most GPUs.
@@ -72,7 +73,9 @@ impl Demand {
         let mut stream = Stream::new(seed, &[DEMAND, pool]);
         let mut steps: Vec<Micro> = Vec::new();
         let mut before = 0;
+        let mut waves = 0;
         for (length, phase) in phases(&mut stream) {
+            waves += usize::from(matches!(phase, Phase::Wave { .. }));
             let mut level = 0;
             for step in 0..length / STEP_MS {
                 let noise = draw(seed, &[DEMAND, pool, steps.len() as u64]);
@@ -84,14 +87,10 @@ impl Demand {
         steps.truncate(count(PLATEAU_FROM_MS));
         let plateau = amount(most, stream.between(30, 80) * PPM_OF_PERCENT);
         steps.resize(count(SILENCE_FROM_MS), plateau);
-        Self { steps, plateau }
-    }
-
-    /// A demand that never changes and never ends, for worlds that are made by hand.
-    pub fn constant(load: Micro) -> Self {
         Self {
-            steps: vec![load; count(RUN_MS)],
-            plateau: load,
+            steps,
+            plateau,
+            waves,
         }
     }
 
@@ -105,6 +104,11 @@ impl Demand {
     pub fn most(&self, from_ms: Millis, to_ms: Millis) -> Micro {
         let steps = from_ms.div_euclid(STEP_MS)..=to_ms.div_euclid(STEP_MS);
         steps.map(|step| self.at(step * STEP_MS)).max().unwrap_or(0)
+    }
+
+    /// How often it goes up and down for a while.
+    pub fn waves(&self) -> usize {
+        self.waves
     }
 
     /// The level from [`PLATEAU_FROM_MS`] to [`SILENCE_FROM_MS`].

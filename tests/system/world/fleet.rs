@@ -286,11 +286,6 @@ impl Fleet {
         &self.nodes
     }
 
-    /// What all its nodes have in common.
-    pub fn spec(&self) -> FleetSpec {
-        self.spec
-    }
-
     /// The pool's name.
     pub fn pool(&self) -> &Arc<str> {
         &self.pool
