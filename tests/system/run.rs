@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::invariants::{self, Checker, Rules, Times, Violation};
 use crate::plan::{Fault, Plan, Planned, QUIET_MS, Stage};
 use crate::ports::{Shared, SimPorts};
-use crate::shapes::{self, Fallback, POLICIES, Shape};
+use crate::shapes::{self, Fallback, POLICIES, Shape, Signals};
 use crate::watch::SimWatch;
 use crate::world::demand::{PLATEAU_FROM_MS, RUN_MS, SILENCE_FROM_MS};
 use crate::world::prometheus::faults::{Fault as MetricsFault, History};
@@ -73,17 +73,16 @@ impl Scene {
         };
         let plan = Plan::from_seed(seed, &stage).0.into_iter().enumerate();
         let mut stream = Stream::new(seed, &[0x5ce2]);
+        // Pods that wait are never known without a view, and nobody promises anything about such a policy.
+        let sees_pods = shapes.iter().any(|shape| shape.signals == Signals::WithPods);
+        let unseen = stream.percent(33) && !sees_pods;
         Self {
             seed,
             shapes,
             plan: plan
                 .filter(|(number, _)| only.is_none_or(|only| only.contains(number)))
                 .collect(),
-            visible: if stream.percent(33) {
-                Visible::Never
-            } else {
-                Visible::Always
-            },
+            visible: if unseen { Visible::Never } else { Visible::Always },
             skew_ms: if stream.percent(20) {
                 stream.between(-600, 600) * 1_000
             } else {
