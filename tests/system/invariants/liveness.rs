@@ -5,7 +5,7 @@
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 
 use super::super::event::{Decided, PolicyId};
-use super::rules::{Shrinks, allowed, rate_span_ms};
+use super::rules::{Shrinks, Sight, allowed, rate_span_ms};
 use super::state::{FOREIGN_MS, Hold, State};
 use super::{Findings, Invariant, Truth};
 
@@ -291,6 +291,7 @@ fn longest_ms(state: &State, policy: PolicyId, reason: &str, truth: &dyn Truth) 
             let periods = rules.up.policies.iter().chain(&rules.down.policies);
             periods.map(|policy| policy.period_ms).max().unwrap_or(0)
         }
+        "DataQuality" if rules.sight == Sight::Blind => return None,
         // Without a device, or with too many sick ones, there is nothing to know; the minimum brings one back.
         "DataQuality" if rules.pools.iter().all(|&pool| truth.schedulable(pool) == 0) => return None,
         "DataQuality" if rules.pools.iter().any(|&pool| truth.unhealthy(pool) > 0) => return None,

@@ -16,7 +16,7 @@ mod writes;
 use gpuscale::policy::config::{Micro, Millis};
 
 use super::event::{Event, PolicyId, PoolId};
-pub use rules::{Rules, Shrinks, Times, World};
+pub use rules::{Rules, Shrinks, Sight, Times, World};
 use state::State;
 
 /// What the invariants may ask of the true world. Times are true time; node counts are those of now.

@@ -74,6 +74,16 @@ pub struct Rules {
     /// Share of a GPU up to which demand may stand without growth; `None` for a policy that does not grow by load.
     pub carries: Option<Micro>,
     pub shrinks: Shrinks,
+    /// Whether a signal can never be known: it counts pods, and there is no cluster view.
+    pub sight: Sight,
+}
+
+/// Whether all signals of a policy can be known at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    Whole,
+    /// It counts pods where nobody sees any, so it is Unknown for ever and holds downward.
+    Blind,
 }
 
 impl Rules {
@@ -115,7 +125,20 @@ impl Rules {
             boot_ms: world.boot_ms,
             carries: carries(config),
             shrinks: shrinks(config, settings),
+            sight: Sight::Whole,
         }
+    }
+
+    /// The same where there is no cluster view at all.
+    pub fn without_view(mut self, config: &Config) -> Self {
+        if config
+            .signals
+            .iter()
+            .any(|signal| signal.source == SignalSource::GpuRequests)
+        {
+            (self.sight, self.shrinks) = (Sight::Blind, Shrinks::Never);
+        }
+        self
     }
 
     /// The longest window that a shrink looks at.

@@ -184,8 +184,8 @@ fn data(
     record: Record,
     truth: &dyn Truth,
 ) {
-    let (to_ms, hold_ms, warm_up_ms) = (record.at_ms, rules.hold_ms, rules.warm_up_ms);
-    let share = |window_ms: Millis| truth.known_share(pool, to_ms - window_ms, to_ms, hold_ms, warm_up_ms);
+    let to_ms = record.at_ms;
+    let share = |window_ms: Millis| known_share(truth, pool, rules, (to_ms - window_ms, to_ms));
     // Enough of the devices at enough of the instants: the product of both.
     let enough = rules.min_coverage * rules.min_coverage / ONE - COVERAGE_SLACK;
     for &window_ms in &rules.windows_ms {
@@ -209,6 +209,24 @@ fn data(
     findings.check(at_ms, Invariant::NoShrinkWithoutData, fresh, || {
         format!("pool {pool} shrinks, and its newest sample is of {newest_ms:?}")
     });
+}
+
+/// Share of the devices that are known, over a range: at each instant what was known at its best within the hold
+/// limit before it, since that long a sample speaks for its device.
+fn known_share(truth: &dyn Truth, pool: PoolId, rules: &Rules, range: (Millis, Millis)) -> i64 {
+    let held = usize::try_from(rules.hold_ms / PROBE_MS).unwrap_or(0).max(1);
+    let probes = (range.1 - range.0 + rules.hold_ms) / PROBE_MS;
+    let slices: Vec<i64> = (0..probes.max(1))
+        .map(|slice| {
+            let to_ms = range.1 - slice * PROBE_MS;
+            truth.known_share(pool, to_ms - PROBE_MS, to_ms, rules.hold_ms, rules.warm_up_ms)
+        })
+        .collect();
+    let best = slices.windows(held.min(slices.len()));
+    let (sum, count) = best.fold((0, 0), |(sum, count), near| {
+        (sum + near.iter().copied().max().unwrap_or(0), count + 1)
+    });
+    if count == 0 { ONE } else { sum / count }
 }
 
 /// Nodes added or removed in a period, with those of this resize, by the record of what was taken before.

@@ -3,7 +3,7 @@
 use gpuscale::policy::config::{Behavior, MINUTE_MS, Micro, Millis, ONE, RateKind, RatePolicy, SelectPolicy};
 
 use super::super::event::{Arrived, Decided, Event, Left, PolicyId, PoolId};
-use super::{Checker, Findings, Rules, Shrinks, Times, Truth};
+use super::{Checker, Findings, Rules, Shrinks, Sight, Times, Truth};
 
 /// When the story's growth, foreign write and shrink are decided.
 pub const GROWTH_MS: Millis = 10 * MINUTE_MS;
@@ -320,6 +320,7 @@ fn rules(pool: PoolId) -> Rules {
         boot_ms: 8 * MINUTE_MS,
         carries: Some(750_000),
         shrinks: Shrinks::PlatformChooses,
+        sight: Sight::Whole,
     }
 }
 
