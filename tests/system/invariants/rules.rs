@@ -129,18 +129,6 @@ impl Rules {
         }
     }
 
-    /// The same where there is no cluster view at all.
-    pub fn without_view(mut self, config: &Config) -> Self {
-        if config
-            .signals
-            .iter()
-            .any(|signal| signal.source == SignalSource::GpuRequests)
-        {
-            (self.sight, self.shrinks) = (Sight::Blind, Shrinks::Never);
-        }
-        self
-    }
-
     /// The longest window that a shrink looks at.
     pub fn longest_window_ms(&self) -> Millis {
         self.windows_ms
