@@ -242,8 +242,7 @@ fn within_limits<P: Ports, W: Watch>(
 ) -> Result<Resize, Refusal> {
     if resize.to > resize.from {
         let most = shared.settings.max_nodes.unwrap_or(u32::MAX);
-        let room = most.saturating_sub(session.asked());
-        resize.to = resize.to.min(resize.from.saturating_add(room));
+        resize.to = resize.to.min(most.max(resize.from));
         if resize.to == resize.from {
             return refusal(
                 "AdministratorLimit",
@@ -263,6 +262,13 @@ fn within_limits<P: Ports, W: Watch>(
             "PlatformChoosesRefused",
             "`limits.allowPlatformChooses` is off in the configuration",
         );
+    }
+    if session.roster.unheard_nodes() > 0 {
+        let message = format!(
+            "{} nodes are not heard and may be busy, and the platform would choose; a cluster view would tell",
+            session.roster.unheard_nodes()
+        );
+        return refusal("NodesUnheard", message);
     }
     if let Some(JournalError(error)) = &session.journal.broken {
         return refusal(
@@ -394,6 +400,9 @@ async fn answered<P: Ports, W: Watch>(
     let now = shared.now();
     match answer {
         Ok(accepted) => {
+            if let Some(track) = session.pools.get_mut(resize.index) {
+                track.refusals = 0;
+            }
             let wait_ms = accepted
                 .retry_after_ms
                 .unwrap_or(ASK_AGAIN_MS)
