@@ -577,7 +577,8 @@ fn answers_ns(fleet: &Fleet, row: Row, reads: u64, samples: u64) -> u64 {
     let window_ms = i64::try_from(samples / reads).unwrap() / GPUS * SCRAPE_MS;
     let started = processor_ns();
     for read in 0..usize::try_from(reads).unwrap() {
-        black_box(fleet.answer(read % row.policies, METRICS[0], window_ms));
+        let policy = read / METRICS.len() % row.policies;
+        black_box(fleet.answer(policy, METRICS[read % METRICS.len()], window_ms));
     }
     processor_ns() - started
 }
