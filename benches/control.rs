@@ -257,24 +257,22 @@ fn labels(policy: usize, metric: &str, gpu: i64) -> Labels {
 
 /// What a GPU reported after `from_ms` and until `to_ms`: a restless load of 60 % in the mean, scraped node by node.
 fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64)) -> Vec<(i64, f64)> {
-    let offset_ms = mix(policy as u64, gpu / GPUS_PER_NODE)
-        .cast_signed()
-        .rem_euclid(SCRAPE_MS);
+    let node = mix(policy as u64, gpu / GPUS_PER_NODE);
+    let offset_ms = i64::from(u8::try_from(node >> 56).unwrap()) * 50;
+    let (base, slope) = match metric {
+        "DCGM_FI_DEV_GPU_UTIL" => (45.0, 1.0),
+        "DCGM_FI_DEV_POWER_USAGE" => (230.0, 3.0),
+        "DCGM_FI_DEV_FB_USED" => (71_304.0, 0.0),
+        "DCGM_FI_DEV_FB_FREE" => (10_616.0, 0.0),
+        "DCGM_FI_DEV_XID_ERRORS" => (0.0, 0.0),
+        _ => panic!("the loop reads {metric}, which nobody exports here"),
+    };
     let first = (from_ms - offset_ms).div_euclid(SCRAPE_MS) + 1;
     let last = (to_ms - offset_ms).div_euclid(SCRAPE_MS);
     (first..=last)
         .map(|scrape| {
-            let percent = 45 + mix(scrape.cast_unsigned(), gpu) % 31;
-            let percent = f64::from(u8::try_from(percent).unwrap());
-            let value = match metric {
-                "DCGM_FI_DEV_GPU_UTIL" => percent,
-                "DCGM_FI_DEV_POWER_USAGE" => 100.0 + 3.0 * percent,
-                "DCGM_FI_DEV_FB_USED" => 71_304.0,
-                "DCGM_FI_DEV_FB_FREE" => 10_616.0,
-                "DCGM_FI_DEV_XID_ERRORS" => 0.0,
-                _ => panic!("the loop reads {metric}, which nobody exports here"),
-            };
-            (scrape * SCRAPE_MS + offset_ms, value)
+            let restless = f64::from(u8::try_from(mix(scrape.cast_unsigned(), gpu) >> 59).unwrap());
+            (scrape * SCRAPE_MS + offset_ms, base + slope * restless)
         })
         .collect()
 }
@@ -581,7 +579,8 @@ fn answers_ns(fleet: &Fleet, row: Row, reads: u64, samples: u64) -> u64 {
     let window_ms = i64::try_from(samples / reads).unwrap() / GPUS * SCRAPE_MS;
     let started = processor_ns();
     for read in 0..usize::try_from(reads).unwrap() {
-        black_box(fleet.answer(read % row.policies, METRICS[0], window_ms));
+        let policy = read / METRICS.len() % row.policies;
+        black_box(fleet.answer(policy, METRICS[read % METRICS.len()], window_ms));
     }
     processor_ns() - started
 }
