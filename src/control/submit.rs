@@ -4,6 +4,8 @@
 //! The order is what makes a crash at any point harmless: the journal has the decision, then the state has the
 //! request, then the request goes out with the pool's etag, then the state has the answer.
 
+use futures_util::future::join_all;
+
 use crate::journal::JournalError;
 use crate::policy::config::{Suspend, VictimPolicy};
 use crate::policy::evaluation::Evaluation;
@@ -12,7 +14,9 @@ use crate::policy::observation::Now;
 use super::deadline::with_timeout;
 use super::flight::ASK_AGAIN_MS;
 use super::policy::Mode;
-use super::ports::{Accepted, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolState, Ports};
+use super::ports::{
+    Accepted, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolState, Ports,
+};
 use super::session::{Session, Touched, Track};
 use super::state::{Ended, InFlight, Phase};
 use super::task::Slot;
@@ -305,29 +309,40 @@ fn still_wanted<P: Ports, W: Watch>(
     Ok(())
 }
 
-/// Reads the pool again right before it is written: its count, its etag, and whether it may be written at all. A
-/// shrink looks at the pods again too.
+/// Reads the pools again right before one of them is written: their counts, its etag, and whether it may be written at
+/// all. A shrink looks at the pods again too.
 async fn look_again<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
     session: &Session,
     resize: Resize,
 ) -> Result<Pool, Refusal> {
-    let Some(track) = session.pools.get(resize.index) else {
+    let reads = session.pools.iter().map(|track| {
+        let reading = shared.ports.pools().read(&track.key);
+        with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, reading)
+    });
+    let mut pool = None;
+    // The etag fences one pool; the bounds are those of the group, so all of it has to be as it was.
+    for ((index, track), read) in session.pools.iter().enumerate().zip(join_all(reads).await) {
+        let seen = match read.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(seen) => seen,
+            Err(error) if error.kind == PoolErrorKind::Gone && index != resize.index => continue,
+            Err(error) => return refusal("PoolUnreadable", error),
+        };
+        if track.count != Some(seen.count) {
+            let before = track.count.unwrap_or(0);
+            let message = format!(
+                "the count of {} is {} and was {before} when it was decided",
+                track.key, seen.count
+            );
+            return refusal("Changed", message);
+        }
+        if index == resize.index {
+            pool = Some(seen);
+        }
+    }
+    let Some(pool) = pool else {
         return refusal("PoolUnreadable", "the pool is not in the group");
     };
-    let reading = shared.ports.pools().read(&track.key);
-    let read = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, reading).await;
-    let pool = match read.unwrap_or_else(|_| Err(no_answer())) {
-        Ok(pool) => pool,
-        Err(error) => return refusal("PoolUnreadable", error),
-    };
-    if pool.count != resize.from {
-        let message = format!(
-            "the count is {} and was {} when it was decided",
-            pool.count, resize.from
-        );
-        return refusal("Changed", message);
-    }
     match (pool.state, pool.autoscaler) {
         (_, PoolAutoscaler::On) => {
             return refusal(

@@ -99,6 +99,11 @@ fn may_grow_ms(state: &State, policy: PolicyId) -> Millis {
 fn up(state: &State, findings: &mut Findings, at_ms: Millis, policy: PolicyId, truth: &dyn Truth) {
     let (rules, facts) = (&state.rules[policy], &state.policies[policy]);
     let Some(carries) = rules.carries else { return };
+    // Without a view, a pool whose last node was evicted looks like a source that has nothing to say: promise 1 goes
+    // before promise 4.
+    if rules.sight == Sight::Counted && schedulable(state, policy, truth) == 0 {
+        return;
+    }
     // Too many unhealthy nodes make utilization say nothing about the load.
     if rules.pools.iter().any(|&pool| truth.unhealthy(pool) > 0) {
         return;
@@ -168,7 +173,12 @@ pub fn end(state: &State, findings: &mut Findings, at_ms: Millis, truth: &dyn Tr
             + SLACK_MS;
         let left_ms = at_ms - start_ms - first_ms;
         let most = expected(state, policy, left_ms, facts.at_zero);
-        let count = state.group_count(policy, truth);
+        // The minimum is one of nodes that work: those that were evicted come on top of it (design section 5).
+        let missing = rules
+            .pools
+            .iter()
+            .map(|&pool| truth.count(pool).saturating_sub(truth.present(pool)));
+        let count = state.group_count(policy, truth).saturating_sub(missing.sum());
         if left_ms > 0 {
             findings.check(at_ms, Invariant::LivenessDown, count <= most, || {
                 format!(
