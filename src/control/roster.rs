@@ -48,6 +48,8 @@ pub struct Input<'a> {
     pub offset_ms: Millis,
     /// GPUs in one node, where the pool does not say.
     pub gpus_per_node: u32,
+    /// How long a silent node is waited for while others are heard: `provisionTimeout`.
+    pub patience_ms: Millis,
 }
 
 impl Input<'_> {
@@ -241,6 +243,16 @@ impl Roster {
     #[must_use]
     pub fn any_gpu_pod(&self) -> bool {
         self.counts.gpu_pods
+    }
+
+    /// Nodes that were asked for and are not heard, where there is no cluster view to say that no pod is on them: then
+    /// the platform must not choose which nodes leave.
+    #[must_use]
+    pub fn unheard_nodes(&self) -> u32 {
+        match self.counts.free_gpus {
+            Some(_) => 0,
+            None => self.counts.asked.saturating_sub(self.members.fresh),
+        }
     }
 
     /// Nodes that report beyond those asked for. A few do for a while after a shrink; if they go on, the devices of

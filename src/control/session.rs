@@ -74,8 +74,10 @@ pub(super) struct Track {
     pub(super) in_flight: Option<InFlight>,
     /// A fallback pool's own memory of a capacity failure.
     pub(super) capacity: Option<(Failure, Millis)>,
-    /// Timer before which the owner does not want to be asked for a resize.
+    /// Timer before which the owner is not asked for a resize.
     pub(super) not_before_ms: Millis,
+    /// Resizes refused in a row.
+    pub(super) refusals: u32,
     /// A resize of ours that failed, and until when the platform may take the count back for it.
     pub(super) failed: Option<(InFlight, Millis)>,
 }
@@ -90,6 +92,7 @@ impl Track {
             in_flight: None,
             capacity: None,
             not_before_ms: Millis::MIN,
+            refusals: 0,
             failed: None,
         }
     }

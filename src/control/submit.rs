@@ -154,11 +154,33 @@ fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Optio
     let (index, from) = pools
         .filter(|(_, track)| track.may_grow(now))
         .find_map(|(index, track)| Some((index, track.count?)))?;
-    Some(Resize {
+    let nodes = nodes.min(affordable(session, index));
+    (nodes > 0).then_some(Resize {
         index,
         from,
         to: from.saturating_add(nodes),
     })
+}
+
+/// Nodes of the pool at `index` that the budget still pays for, at the prices of all pools that have nodes. The engine
+/// knows one price; a fallback pool may be dearer. An unknown price pays for nothing.
+fn affordable(session: &Session, index: usize) -> u32 {
+    let Some(budget) = session.policy.config.budget_micro_usd_per_hour else {
+        return u32::MAX;
+    };
+    let price = |track: &Track| track.last.as_ref().and_then(|pool| pool.node_price);
+    let mut left = budget;
+    for track in session.pools.iter().filter(|track| track.count != Some(0)) {
+        let (Some(count), Some(price)) = (track.count, price(track)) else {
+            return 0;
+        };
+        left = left.saturating_sub(price.saturating_mul(i64::from(count)));
+    }
+    match session.pools.get(index).and_then(price) {
+        Some(price) if price > 0 => u32::try_from(left.max(0) / price).unwrap_or(u32::MAX),
+        Some(_) => u32::MAX,
+        None => 0,
+    }
 }
 
 fn after_capacity_failure(session: &Session, failed: Resize, word: &str, now: Now) -> Option<Resize> {
@@ -220,8 +242,7 @@ fn within_limits<P: Ports, W: Watch>(
 ) -> Result<Resize, Refusal> {
     if resize.to > resize.from {
         let most = shared.settings.max_nodes.unwrap_or(u32::MAX);
-        let room = most.saturating_sub(session.asked());
-        resize.to = resize.to.min(resize.from.saturating_add(room));
+        resize.to = resize.to.min(most.max(resize.from));
         if resize.to == resize.from {
             return refusal(
                 "AdministratorLimit",
@@ -241,6 +262,13 @@ fn within_limits<P: Ports, W: Watch>(
             "PlatformChoosesRefused",
             "`limits.allowPlatformChooses` is off in the configuration",
         );
+    }
+    if session.roster.unheard_nodes() > 0 {
+        let message = format!(
+            "{} nodes are not heard and may be busy, and the platform would choose; a cluster view would tell",
+            session.roster.unheard_nodes()
+        );
+        return refusal("NodesUnheard", message);
     }
     if let Some(JournalError(error)) = &session.journal.broken {
         return refusal(
@@ -372,6 +400,9 @@ async fn answered<P: Ports, W: Watch>(
     let now = shared.now();
     match answer {
         Ok(accepted) => {
+            if let Some(track) = session.pools.get_mut(resize.index) {
+                track.refusals = 0;
+            }
             let wait_ms = accepted
                 .retry_after_ms
                 .unwrap_or(ASK_AGAIN_MS)

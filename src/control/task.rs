@@ -128,6 +128,7 @@ async fn live<P: Ports, W: Watch>(shared: &Rc<Shared<P, W>>, slot: &Slot) {
             shared.now().timer_ms,
         );
     }
+    session.journal.keep(|sink| sink.flush());
     if session.state == State::Live {
         // Nothing can be done about a failure here: the next start then counts as one after a crash.
         let _ = save(shared, &mut session, Ended::Cleanly).await;
@@ -183,7 +184,7 @@ async fn guarded_tick<P: Ports, W: Watch>(
         Ok(Err(_)) => told(TickResult::TimedOut),
         Err(panic) => {
             told(TickResult::Panicked(&panic));
-            return begin(shared, policy);
+            return Session::new(policy, session.journal.sink.take(), shared.now());
         }
     }
     session

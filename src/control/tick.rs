@@ -28,8 +28,14 @@ use super::{Action, Shared, Watch};
 /// How long after a failed resize of ours a count that goes back is taken for its doing.
 const TAKEN_BACK_MS: Millis = 10 * 60_000;
 
-/// How long the owner of a pool is left alone after a refusal that a person has to mend.
+/// How long the owner of a pool is left alone after a refusal that a person has to mend, and after several of any kind.
 const MEND_MS: Millis = 60_000;
+
+/// Refusals in a row that are tried again at the next tick.
+const PATIENT_REFUSALS: u32 = 3;
+
+/// The longest wait after refusals in a row.
+const LONGEST_WAIT_MS: Millis = 5 * 60_000;
 
 /// Why nothing was decided: a `CamelCase` word and more about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -280,7 +286,10 @@ fn settle_one<P: Ports, W: Watch>(
             track.in_flight = Some(flight);
             return false;
         }
-        Settled::Succeeded => ("succeeded", String::new()),
+        Settled::Succeeded => {
+            track.refusals = 0;
+            ("succeeded", String::new())
+        }
         Settled::Superseded => ("superseded", String::new()),
         Settled::NeverArrived => ("never arrived", String::new()),
         Settled::Failed(error) => (error.kind.as_str(), error.to_string()),
@@ -307,6 +316,11 @@ pub(super) fn refused(session: &mut Session, index: usize, error: &PoolError, no
         return;
     };
     let wait = |ms: Millis| now.timer_ms.saturating_add(ms.clamp(0, TAKEN_BACK_MS));
+    track.refusals = track.refusals.saturating_add(1);
+    if let Some(doublings) = track.refusals.checked_sub(PATIENT_REFUSALS) {
+        // One minute, two, four, five: within what AKS grants for ever.
+        track.not_before_ms = wait((MEND_MS << doublings.min(3)).min(LONGEST_WAIT_MS));
+    }
     match error.kind {
         PoolErrorKind::Capacity(failure) if index == 0 => {
             session.memory.no_capacity(failure, now);
@@ -315,9 +329,9 @@ pub(super) fn refused(session: &mut Session, index: usize, error: &PoolError, no
         PoolErrorKind::Capacity(failure) => {
             track.capacity = Some((failure, now.timer_ms.saturating_add(failure.backoff_ms())));
         }
-        PoolErrorKind::Throttled(ms) => track.not_before_ms = wait(ms),
+        PoolErrorKind::Throttled(ms) => track.not_before_ms = track.not_before_ms.max(wait(ms)),
         PoolErrorKind::Auth | PoolErrorKind::BadRequest | PoolErrorKind::Gone => {
-            track.not_before_ms = wait(MEND_MS);
+            track.not_before_ms = track.not_before_ms.max(wait(MEND_MS));
         }
         _ => {}
     }
@@ -368,6 +382,17 @@ fn observe(session: &mut Session, sight: &Sight, now: Now) -> Result<(), Held> {
         Some(Err(error)) => return Err(Held::new("PoolUnreadable", error)),
         None => return Err(Held::new("PoolUnreadable", "the policy has no pool")),
     }
+    for (track, seen) in session.pools.iter().zip(&sight.pools).skip(1) {
+        // Nodes of a fallback pool count like any other: with their number unknown, no bound could hold.
+        if let (None, Err(error)) = (&track.last, &seen.pool)
+            && error.kind != PoolErrorKind::Gone
+        {
+            return Err(Held::new(
+                "FallbackPoolUnreadable",
+                format!("{}: {error}", track.key),
+            ));
+        }
+    }
     let Some(gpus_per_node) = gpus_per_node(sight, views) else {
         return Err(Held::new(
             "GpusPerNodeUnknown",
@@ -376,6 +401,7 @@ fn observe(session: &mut Session, sight: &Sight, now: Now) -> Result<(), Held> {
     };
     let source_ms = session.source.at(now);
     let Session {
+        policy,
         pools,
         roster,
         intake,
@@ -402,6 +428,7 @@ fn observe(session: &mut Session, sight: &Sight, now: Now) -> Result<(), Held> {
             // Ready for longer than it is can only be unknown for longer.
             offset_ms: source_ms.saturating_sub(now.wall_ms).min(0),
             gpus_per_node,
+            patience_ms: policy.config.provision_timeout_ms,
         },
     );
     Ok(())

@@ -143,6 +143,12 @@ pub trait Sink {
     /// # Errors
     /// [`JournalError`] if it could not be kept.
     fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError>;
+
+    /// An orderly end: hands on what is pending.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be kept.
+    fn flush(&mut self) -> Result<(), JournalError>;
 }
 
 #[cfg(test)]

@@ -235,6 +235,10 @@ impl<S: Segments> Writer<S> {
 }
 
 impl<S: Segments> Sink for Writer<S> {
+    fn flush(&mut self) -> Result<(), JournalError> {
+        Self::flush(self)
+    }
+
     fn begin(&mut self, beginning: &Beginning<'_>) -> Result<(), JournalError> {
         let flushed = self.flush();
         let why = if self.stretch.is_none() {

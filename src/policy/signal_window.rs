@@ -30,6 +30,9 @@ use super::windows::{Device, Ingested};
 /// Most GPUs that one reading may stand for: a million, in micro-GPUs.
 const HEAVIEST: Micro = 1_000_000 * ONE;
 
+/// Readings of a device that room is kept for between two reads: four scrapes of three channels.
+const QUEUED_PER_DEVICE: usize = 12;
+
 /// Cursor numbers of the windows that a signal is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edge {
@@ -243,6 +246,8 @@ impl SignalWindow {
             self.apply(index, &reading);
         }
         queue.clear();
+        // A first read and a rewind queue whole windows; room for them is not kept between.
+        queue.shrink_to(self.tracks.len() * QUEUED_PER_DEVICE);
         self.queue = queue;
         self.advance(now_ms);
         self.read_until_ms = now_ms;

@@ -17,6 +17,9 @@ pub(crate) const WORKING_POWER: Micro = 330_000;
 /// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
 pub(super) const IDLE: Micro = 20_000;
 
+/// Readings that are looked at one by one before all are searched: two scrapes of three channels, and one more.
+const LAST_FEW: usize = 7;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) at_ms: Millis,
@@ -100,9 +103,7 @@ impl Track {
             self.readings.push_back(reading);
             return Inserted::Changed;
         }
-        let place = self
-            .readings
-            .partition_point(|r| (r.at_ms, r.channel) < (reading.at_ms, reading.channel));
+        let place = self.place_of((reading.at_ms, reading.channel));
         match self.readings.get_mut(place) {
             Some(same) if same.at_ms == reading.at_ms && same.channel == reading.channel => {
                 if reading.value <= same.value {
@@ -113,6 +114,17 @@ impl Track {
             _ => self.readings.insert(place, reading),
         }
         Inserted::Changed
+    }
+
+    /// Where a reading with this key is or belongs. Nearly always that is among the last few: the channels of one
+    /// scrape come one after the other. Searching all readings for it would cost a cache miss at every step.
+    fn place_of(&self, key: (Millis, Channel)) -> usize {
+        let last = self.readings.iter().rev().take(LAST_FEW);
+        let later = last.take_while(|r| (r.at_ms, r.channel) >= key).count();
+        if later < LAST_FEW {
+            return self.readings.len() - later;
+        }
+        self.readings.partition_point(|r| (r.at_ms, r.channel) < key)
     }
 
     pub(super) fn forget_before(&mut self, oldest_ms: Millis) {

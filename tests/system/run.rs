@@ -13,7 +13,7 @@ use crate::director::Director;
 use crate::event::Event;
 use crate::executor::{self, End};
 use crate::gate::Gate;
-use crate::invariants::{self, Checker, Rules, Times, Violation};
+use crate::invariants::{self, Checker, Rules, Sight, Times, Violation};
 use crate::plan::{Fault, Plan, Planned, QUIET_MS, Stage};
 use crate::ports::{Shared, SimPorts};
 use crate::shapes::{self, Fallback, POLICIES, Shape, Signals};
@@ -251,6 +251,10 @@ fn checker(scene: &Scene, shared: &Shared) -> Checker {
             gpus_per_node: shape.gpus_per_node,
             node_price: Some(shape.node_price()),
             boot_ms: SLOWEST_BOOT_MS,
+            sight: match scene.visible {
+                Visible::Never => Sight::Counted,
+                Visible::Always => Sight::Named,
+            },
         };
         let policy = shape.policy(shapes::Edition::First);
         Rules::new(&policy.config, &settings, &place)

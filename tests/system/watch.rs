@@ -154,4 +154,8 @@ impl Sink for Keeper {
     fn action(&mut self, action: &ActionRecord<'_>) -> Result<(), JournalError> {
         self.writer.action(action)
     }
+
+    fn flush(&mut self) -> Result<(), JournalError> {
+        self.writer.flush()
+    }
 }

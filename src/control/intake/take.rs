@@ -14,6 +14,9 @@ use super::recent::Recent;
 use super::wants::Use;
 use super::{Counters, Intake, MOST_SAMPLES, MOST_SERIES, Output, Refused, Times};
 
+/// Samples that room is kept for between two rounds. The first one brings whole windows, and no other does.
+const SAMPLES_KEPT_ROOM_FOR: usize = 1_024;
+
 type Results = [(usize, Result<Answer, SourceError>)];
 
 /// The instant and the lengths of time that samples are judged by.
@@ -34,6 +37,7 @@ enum Power {
 
 pub(super) fn take(intake: &mut Intake, results: &Results) {
     intake.out.samples.clear();
+    intake.out.samples.shrink_to(SAMPLES_KEPT_ROOM_FOR);
     intake.out.counters = Counters::default();
     intake.refused.clear();
     intake.reads.fill(ReadStatus::Answered);
@@ -73,8 +77,17 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
             settle(reader, answer);
         }
     }
+    in_order(&mut intake.out.samples);
     apply_xids(intake);
     sweep(intake, frame);
+}
+
+/// Whole windows come out device by device in the order of time. Metric by metric, each sample of the second one would
+/// be put between two that the engine has already, and a first read would take the square of its length.
+fn in_order(samples: &mut [Sample]) {
+    if samples.len() > SAMPLES_KEPT_ROOM_FOR {
+        samples.sort_by_key(|sample| (sample.device, sample.at_ms, sample.channel));
+    }
 }
 
 /// The answer to a want, if there is one that can be taken.

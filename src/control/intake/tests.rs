@@ -162,8 +162,8 @@ fn a_policy_of_queries_only_reads_no_devices() {
 fn the_first_read_fills_the_windows_and_later_ones_overlap_by_two_scrapes() {
     let intake = gpu_intake();
     let whole_ms = intake.window_ms(None);
-    // The longest window, twice the time that a sample holds, and a scrape.
-    assert_eq!(whole_ms, 600_000 + 2 * 90_000 + 30_000);
+    // The longest window, the times that a sample holds before it, and a scrape.
+    assert_eq!(whole_ms, 600_000 + 3 * 90_000 + 30_000);
     assert_eq!(intake.window_ms(Some(15_000)), 75_000);
     assert_eq!(intake.window_ms(Some(-5)), 60_000);
     assert_eq!(intake.window_ms(Some(Millis::MAX)), whole_ms);

@@ -3,6 +3,10 @@
 //! Without a view nobody tells a node that left from one whose exporter died. What is known is how many were asked
 //! for, so as many are expected: those that are heard, then those that fell silent last, then nodes that were never
 //! heard at all. Only nodes asked for within living memory, and not heard yet, are taken to be booting.
+//!
+//! A node that was evicted is silent for ever, and waiting for it for ever would hold the pool for ever. So one that is
+//! silent for longer than the policy's `provisionTimeout`, while others are heard, is missing: others may grow in its
+//! place. It may be busy all the same, so nothing shrinks by the platform's choice while any node is not heard.
 
 use crate::control::intake::Intake;
 use crate::policy::config::Millis;
@@ -69,6 +73,13 @@ pub(super) struct Members {
     pub(super) presumed: u32,
     /// Nodes that are heard beyond what was asked for.
     pub(super) excess: u32,
+    /// Nodes that are heard now.
+    pub(super) fresh: u32,
+    /// Nodes that were asked for and are not waited for any longer: silent for too long while others were heard.
+    given_up: u32,
+    /// Since when any node has been heard without a break, and since when nodes have been presumed.
+    heard_since_ms: Option<Millis>,
+    presumed_since_ms: Option<Millis>,
     ranked: Vec<(Rank, usize)>,
     met: bool,
 }
@@ -176,9 +187,20 @@ impl Members {
         let heard = u32::try_from(heard).unwrap_or(u32::MAX);
         let slots = input.slots(heard);
         self.excess = heard.saturating_sub(count);
+        self.fresh = heard;
+        let given_up_ms = self.patience(heard, input);
+        let lost = |member: &Member| !fresh(member) && member.last_ms < given_up_ms;
+        let newly_lost = self
+            .list
+            .iter()
+            .filter(|member| member.expected && lost(member))
+            .count();
+        self.given_up = self
+            .given_up
+            .saturating_add(u32::try_from(newly_lost).unwrap_or(u32::MAX));
         self.ranked.clear();
         let candidates = (self.list.iter().enumerate())
-            .filter(|(_, member)| member.expected || fresh(member) || !met)
+            .filter(|(_, member)| (member.expected && !lost(member)) || fresh(member) || !met)
             .map(|(place, member)| {
                 let silent = !fresh(member);
                 let age = if silent {
@@ -209,8 +231,37 @@ impl Members {
                 member.gpus = input.gpus_per_node;
             }
         }
-        self.presumed = slots.saturating_sub(u32::try_from(kept).unwrap_or(u32::MAX));
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        self.presume(slots.saturating_sub(kept), given_up_ms, now_ms);
         self.list.retain(|member| member.expected || member.heard);
+    }
+
+    /// The last word of a node that is still waited for. While nobody at all is heard it is the source that is silent,
+    /// and no node is given up.
+    fn patience(&mut self, heard: u32, input: &Input<'_>) -> Millis {
+        if heard == 0 {
+            self.heard_since_ms = None;
+            return Millis::MIN;
+        }
+        let since_ms = *self.heard_since_ms.get_or_insert(input.now_ms);
+        let given_up_ms = input.now_ms.saturating_sub(input.patience_ms);
+        if since_ms < given_up_ms {
+            given_up_ms
+        } else {
+            Millis::MIN
+        }
+    }
+
+    /// Of the nodes that should be there and are not known by name, some are not waited for any longer.
+    fn presume(&mut self, nodes: u32, given_up_ms: Millis, now_ms: Millis) {
+        self.given_up = self.given_up.min(nodes);
+        let presumed = nodes - self.given_up;
+        if presumed == 0 {
+            self.presumed_since_ms = None;
+        } else if *self.presumed_since_ms.get_or_insert(now_ms) < given_up_ms {
+            self.given_up = nodes;
+        }
+        self.presumed = nodes - self.given_up;
     }
 }
 

@@ -40,6 +40,7 @@ struct Rig {
     arrivals: Arrivals,
     count: u32,
     second: i64,
+    patience_ms: i64,
 }
 
 impl Rig {
@@ -50,6 +51,7 @@ impl Rig {
             arrivals: Arrivals::default(),
             count,
             second: 0,
+            patience_ms: 24 * 3_600_000,
         }
     }
 
@@ -101,6 +103,7 @@ impl Rig {
                 timer_ms: self.second * 1000,
                 offset_ms: 0,
                 gpus_per_node: 8,
+                patience_ms: self.patience_ms,
             },
         );
         assert!(self.roster.inventory().is_sorted_by_key(|device| device.id));
@@ -182,6 +185,48 @@ fn nodes_that_fall_silent_stay_expected_for_as_long_as_they_are_asked_for() {
     }
     rig.ask(1);
     assert_eq!(rig.tick(30_000, &nodes(0..1)), (2, 2));
+}
+
+#[test]
+fn a_node_that_is_silent_for_too_long_while_others_are_heard_is_missing_and_may_be_busy() {
+    let mut rig = Rig::new(3);
+    rig.patience_ms = 1_200_000;
+    rig.tick(0, &nodes(0..3));
+    for second in (30..1_200).step_by(30) {
+        assert_eq!(rig.tick(second, &nodes(0..1)).0, 6, "at {second}");
+    }
+    assert_eq!(rig.tick(1_260, &nodes(0..1)).0, 2);
+    assert_eq!(rig.counts(), (3, 1, 0), "others may grow in their place");
+    assert_eq!(rig.roster.unheard_nodes(), 2, "and nothing shrinks by count");
+    assert_eq!(rig.tick(1_290, &nodes(0..3)).0, 6, "until they are heard again");
+    assert_eq!((rig.counts(), rig.roster.unheard_nodes()), ((3, 3, 0), 0));
+}
+
+#[test]
+fn while_nobody_is_heard_no_node_is_given_up() {
+    let mut rig = Rig::new(3);
+    rig.patience_ms = 1_200_000;
+    rig.tick(0, &nodes(0..3));
+    for second in (30..7_200).step_by(30) {
+        assert_eq!(rig.tick(second, &[]).0, 6, "at {second}");
+    }
+    assert_eq!(
+        rig.tick(7_200, &nodes(0..1)).0,
+        6,
+        "the others have their time again"
+    );
+    assert_eq!(rig.tick(7_230, &nodes(0..3)), (6, 6));
+}
+
+#[test]
+fn a_node_that_was_never_heard_is_waited_for_as_long_as_one_that_fell_silent() {
+    let mut rig = Rig::new(3);
+    rig.patience_ms = 1_200_000;
+    for second in (0..1_200).step_by(30) {
+        assert_eq!(rig.tick(second, &nodes(0..1)).0, 6, "at {second}");
+    }
+    assert_eq!(rig.tick(1_260, &nodes(0..1)).0, 2);
+    assert_eq!(rig.counts(), (3, 1, 0));
 }
 
 #[test]
@@ -410,6 +455,7 @@ fn the_pools_of_a_policy_are_one_group_and_an_unknown_price_is_unknown() {
                 timer_ms: 0,
                 offset_ms: 0,
                 gpus_per_node: 8,
+                patience_ms: rig.patience_ms,
             },
         );
         assert_eq!(rig.roster.observation(Naming::Unseen).node_price, wanted);

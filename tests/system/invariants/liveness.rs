@@ -151,7 +151,13 @@ pub fn end(state: &State, findings: &mut Findings, at_ms: Millis, truth: &dyn Tr
             .pools
             .iter()
             .any(|&pool| truth.count(pool) > 0 && truth.present(pool) == 0);
-        if rules.shrinks == Shrinks::Never || sick || empty {
+        // Without a view, a node that was asked for and is not heard may be busy: promise 2 goes before promise 4.
+        let unheard = rules.sight == Sight::Counted
+            && rules
+                .pools
+                .iter()
+                .any(|&pool| truth.present(pool) < truth.count(pool));
+        if rules.shrinks == Shrinks::Never || sick || empty || unheard {
             continue;
         }
         let start_ms = free_ms(state, policy).max(state.times.zero_ms);
@@ -291,11 +297,17 @@ fn longest_ms(state: &State, policy: PolicyId, reason: &str, truth: &dyn Truth) 
             let periods = rules.up.policies.iter().chain(&rules.down.policies);
             periods.map(|policy| policy.period_ms).max().unwrap_or(0)
         }
-        "DataQuality" if rules.sight == Sight::Blind => return None,
         // Without a device, or with too many sick ones, there is nothing to know; the minimum brings one back.
         "DataQuality" if rules.pools.iter().all(|&pool| truth.schedulable(pool) == 0) => return None,
         "DataQuality" if rules.pools.iter().any(|&pool| truth.unhealthy(pool) > 0) => return None,
-        "DataQuality" => rules.longest_window_ms() + rules.warm_up_ms + rules.boot_ms + rules.hold_ms,
+        "DataQuality" => {
+            // Without a view a silent node is waited for, and one of the same count may fall silent after it.
+            let patience_ms = match rules.sight {
+                Sight::Named => 0,
+                Sight::Counted => 2 * rules.provision_timeout_ms,
+            };
+            rules.longest_window_ms() + rules.warm_up_ms + rules.boot_ms + rules.hold_ms + patience_ms
+        }
         _ => return None,
     };
     Some(most_ms + SLACK_MS)

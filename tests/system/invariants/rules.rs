@@ -29,6 +29,7 @@ pub struct World {
     pub pools: Vec<PoolId>,
     pub gpus_per_node: u32,
     pub node_price: Option<Micro>,
+    pub sight: Sight,
     /// The longest that a node takes from the request until its GPUs are schedulable while nothing fails, with the
     /// operation.
     pub boot_ms: Millis,
@@ -74,16 +75,17 @@ pub struct Rules {
     /// Share of a GPU up to which demand may stand without growth; `None` for a policy that does not grow by load.
     pub carries: Option<Micro>,
     pub shrinks: Shrinks,
-    /// Whether a signal can never be known: it counts pods, and there is no cluster view.
+    /// How nodes are known.
     pub sight: Sight,
 }
 
-/// Whether all signals of a policy can be known at all.
+/// How the nodes of a pool are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    Whole,
-    /// It counts pods where nobody sees any, so it is Unknown for ever and holds downward.
-    Blind,
+    /// By name, from the cluster view.
+    Named,
+    /// By how many were asked for and who reports: a node that does not may be busy.
+    Counted,
 }
 
 impl Rules {
@@ -99,7 +101,8 @@ impl Rules {
         };
         Self {
             pools: world.pools.clone(),
-            min: config.min_nodes,
+            // The budget goes before the minimum.
+            min: config.min_nodes.min(affordable),
             max: config.max_nodes.min(affordable),
             pool_max: settings.max_nodes.unwrap_or(u32::MAX),
             up: config.up.clone(),
@@ -125,20 +128,8 @@ impl Rules {
             boot_ms: world.boot_ms,
             carries: carries(config),
             shrinks: shrinks(config, settings),
-            sight: Sight::Whole,
+            sight: world.sight,
         }
-    }
-
-    /// The same where there is no cluster view at all.
-    pub fn without_view(mut self, config: &Config) -> Self {
-        if config
-            .signals
-            .iter()
-            .any(|signal| signal.source == SignalSource::GpuRequests)
-        {
-            (self.sight, self.shrinks) = (Sight::Blind, Shrinks::Never);
-        }
-        self
     }
 
     /// The longest window that a shrink looks at.

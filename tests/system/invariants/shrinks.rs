@@ -205,7 +205,8 @@ fn data(
     );
     let newest_ms = truth.newest_sample_ms(pool);
     let oldest_ms = to_ms - rules.max_age_ms - rules.tick_ms;
-    let fresh = newest_ms.is_some_and(|newest_ms| newest_ms >= oldest_ms);
+    // Where nothing can run yet, as on a node that boots, there is nothing to know.
+    let fresh = newest_ms.is_some_and(|newest_ms| newest_ms >= oldest_ms) || truth.schedulable(pool) == 0;
     findings.check(at_ms, Invariant::NoShrinkWithoutData, fresh, || {
         format!("pool {pool} shrinks, and its newest sample is of {newest_ms:?}")
     });

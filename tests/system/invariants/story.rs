@@ -320,7 +320,7 @@ fn rules(pool: PoolId) -> Rules {
         boot_ms: 8 * MINUTE_MS,
         carries: Some(750_000),
         shrinks: Shrinks::PlatformChooses,
-        sight: Sight::Whole,
+        sight: Sight::Named,
     }
 }
 
