@@ -114,7 +114,7 @@ async fn live<P: Ports, W: Watch>(shared: &Rc<Shared<P, W>>, slot: &Slot) {
             Fate::Leaves => break,
             Fate::Edited => {
                 slot.fate.set(Fate::Runs);
-                session = session.edited(slot.policy(), shared.now());
+                session = Box::new(session.edited(slot.policy(), shared.now()));
                 continue;
             }
             Fate::Runs => {}
@@ -135,9 +135,10 @@ async fn live<P: Ports, W: Watch>(shared: &Rc<Shared<P, W>>, slot: &Slot) {
     }
 }
 
-fn begin<P: Ports, W: Watch>(shared: &Shared<P, W>, policy: Rc<Policy>) -> Session {
+fn begin<P: Ports, W: Watch>(shared: &Shared<P, W>, policy: Rc<Policy>) -> Box<Session> {
     let journal = shared.watch.journal(&policy.key);
-    Session::new(policy, journal, shared.now())
+    // A session is large, and a future that holds one is moved with it.
+    Box::new(Session::new(policy, journal, shared.now()))
 }
 
 /// Waits until `due_ms`, or until something about the policy changed.
@@ -162,8 +163,8 @@ fn next(due_ms: Millis, interval_ms: Millis, now_ms: Millis) -> Millis {
 async fn guarded_tick<P: Ports, W: Watch>(
     shared: &Rc<Shared<P, W>>,
     slot: &Slot,
-    mut session: Session,
-) -> Session {
+    mut session: Box<Session>,
+) -> Box<Session> {
     let ticking = tick(shared, slot, &mut session);
     let bounded = with_timeout(shared.ports.clock(), shared.settings.tick_timeout_ms, ticking);
     let outcome = guarded(bounded).await;
@@ -184,7 +185,7 @@ async fn guarded_tick<P: Ports, W: Watch>(
         Ok(Err(_)) => told(TickResult::TimedOut),
         Err(panic) => {
             told(TickResult::Panicked(&panic));
-            return Session::new(policy, session.journal.sink.take(), shared.now());
+            return Box::new(Session::new(policy, session.journal.sink.take(), shared.now()));
         }
     }
     session

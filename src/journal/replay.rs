@@ -168,6 +168,8 @@ pub struct Told<'a> {
 #[derive(Debug, Default)]
 pub struct Replayer {
     other: Option<Arc<Policy>>,
+    /// The last document and what it says: every start of a process repeats it.
+    last: Option<(String, Arc<Policy>)>,
     lane: Option<Lane>,
     replay: Replay,
 }
@@ -291,10 +293,17 @@ impl Replayer {
 
     /// A lane with empty windows, as a process starts with.
     fn lane_of(&mut self, begin: Begin) -> Result<Lane, ReplayError> {
-        let policy = Policy::new(&begin.policy).map_err(|problem| ReplayError::Policy {
-            version: begin.version.clone(),
-            problem,
-        })?;
+        let policy = match &self.last {
+            Some((document, policy)) if *document == begin.policy => Arc::clone(policy),
+            _ => {
+                let policy = Policy::new(&begin.policy).map_err(|problem| ReplayError::Policy {
+                    version: begin.version.clone(),
+                    problem,
+                })?;
+                Arc::new(policy)
+            }
+        };
+        self.last = Some((begin.policy.clone(), Arc::clone(&policy)));
         let candidate = self
             .other
             .as_ref()
@@ -307,7 +316,7 @@ impl Replayer {
             begin,
             ticks: 0,
             windows: Windows::new(&policy.config),
-            config: Arc::new(policy.config),
+            config: Arc::new(policy.config.clone()),
             memory: Some(Memory::default()),
             inventory: None,
             cold_until_ms: None,
