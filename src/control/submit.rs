@@ -36,7 +36,7 @@ struct Resize {
 /// Why a resize that was decided is not sent: a word and more about it.
 type Refusal = (&'static str, String);
 
-fn refusal<T>(word: &'static str, message: impl ToString) -> Result<T, Refusal> {
+fn refusal<T>(word: &'static str, message: impl std::fmt::Display) -> Result<T, Refusal> {
     Err((word, message.to_string()))
 }
 
