@@ -6,13 +6,15 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpuscale
 DENY  := $(CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := test
-.PHONY: test fast backends lint docs core audit soak bench quality
+.PHONY: test fast backends lint docs core audit soak planted bench quality
 
-## Every test: fast ones first, then whole behaviour, for some of which real servers are brought, then the
-## documentation's examples.
+## Every test: fast ones first, then whole behaviour, for some of which real servers are brought, and eight minutes of
+## CPU for fresh seeds of the whole system; then journals in other processes and the documentation's examples.
+test: export SYSTEM_CPU_MINUTES ?= 8
 test:
 	$(CARGO) test --profile ci --locked --lib
 	backends=$$(sh .ci/provision) && . "$$backends" && $(CARGO) test --profile ci --locked --bins --tests
+	SYSTEM_CPU_MINUTES= sh .ci/replay-elsewhere
 	$(CARGO) test --profile ci --locked --doc
 
 ## Only the tests beside the code.
@@ -45,10 +47,16 @@ audit: $(DENY)
 $(DENY):
 	$(CARGO) install --locked --root $(CACHE)/tools cargo-deny
 
-## The long rounds: the same properties over many more cases. SOAK_CASES is per property.
+## The long rounds: seeds of the whole system, and the properties over many more cases (SOAK_CASES is per property).
 soak: SOAK_CASES ?= 20000
+soak: SOAK_SEEDS ?= 100000
 soak:
+	$(CARGO) test --profile ci --locked --test system -- --seeds $(SOAK_SEEDS)
 	SOAK_CASES=$(SOAK_CASES) $(CARGO) test --profile ci --locked --test properties
+
+## Plants known bugs one after the other and shows what finds each.
+planted:
+	sh .ci/planted
 
 ## Benchmarks, with rivals in the same run.
 bench:

@@ -223,6 +223,12 @@ impl Intake {
         self.times.quiet_ms
     }
 
+    /// By how much the last sample of a device may be older than that of another one which is scraped as well.
+    #[must_use]
+    pub fn late_ms(&self) -> Millis {
+        2 * self.times.scrape_ms
+    }
+
     /// The first sample of all; `None` before there was any.
     #[must_use]
     pub fn opening_ms(&self) -> Option<Millis> {

@@ -3,6 +3,7 @@
 //! A block is read alone or not at all, so what a crash or a fault of the disk did to one is seen at its beginning,
 //! and nothing is decoded that was not written so.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 
 use thiserror::Error;
@@ -74,14 +75,14 @@ fn checksum(lengths: &[u8], packed: &[u8]) -> u64 {
 }
 
 /// Packs blocks. The packer's workspace is kept from one to the next.
-pub(super) struct Packer {
+struct Packer {
     compressor: zstd::bulk::Compressor<'static>,
     packed: Vec<u8>,
     block: Vec<u8>,
 }
 
 impl Packer {
-    pub(super) fn new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             compressor: zstd::bulk::Compressor::new(LEVEL)?,
             packed: Vec::new(),
@@ -90,7 +91,7 @@ impl Packer {
     }
 
     /// The block of some records.
-    pub(super) fn seal(&mut self, records: &[u8]) -> io::Result<&[u8]> {
+    fn seal(&mut self, records: &[u8]) -> io::Result<&[u8]> {
         let too_large = |_| io::Error::other("a block is too large");
         if records.len() > LARGEST_BLOCK {
             return Err(io::Error::other("a block is too large"));
@@ -114,12 +115,33 @@ impl Packer {
     }
 }
 
+thread_local! {
+    /// The packer of this thread's journals. Its workspace is about a megabyte, which a journal needs for a moment
+    /// every ten minutes: thousands of policies share one.
+    static SHARED: Cell<Option<Packer>> = const { Cell::new(None) };
+}
+
+/// Makes sure that this thread can pack.
+pub(super) fn prepare() -> io::Result<()> {
+    let packer = SHARED.take().map_or_else(Packer::new, Ok)?;
+    SHARED.set(Some(packer));
+    Ok(())
+}
+
+/// Lends the block of some records to `then`.
+pub(super) fn sealed<T>(records: &[u8], then: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+    let mut packer = SHARED.take().map_or_else(Packer::new, Ok)?;
+    let result = packer.seal(records).map(then);
+    SHARED.set(Some(packer));
+    result
+}
+
 /// The block of some records, as a writer makes it.
 ///
 /// # Errors
 /// If they are more than [`LARGEST_BLOCK`] bytes.
 pub fn seal(records: &[u8]) -> io::Result<Vec<u8>> {
-    Packer::new()?.seal(records).map(<[u8]>::to_vec)
+    sealed(records, <[u8]>::to_vec)
 }
 
 /// The records of the next block and its length, or `None` at the end of a journal.

@@ -33,6 +33,9 @@ pub(super) const REASON: u8 = 32;
 /// The devices are given, and are those of the tick before.
 pub(super) const SAME_INVENTORY: u8 = 64;
 
+/// Samples that room is kept for between two ticks.
+const SAMPLES_KEPT_ROOM_FOR: usize = 1_024;
+
 /// What the next tick is written against.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
@@ -186,6 +189,8 @@ impl Encoder {
         }
         put_samples(out, delta.samples, &self.samples, delta.now_ms, tick_ms);
         self.samples.clear();
+        // A first read brings whole windows, and no other does.
+        self.samples.shrink_to(SAMPLES_KEPT_ROOM_FOR);
         self.samples.extend_from_slice(delta.samples);
     }
 

@@ -4,7 +4,7 @@
 //! together with others. A block is handed on when it is large or old enough, and before anything is done to the
 //! platform, so that every write there has its reason kept.
 
-use super::block::Packer;
+use super::block;
 use super::encode::{Encoder, Middle, Stretch, put_action, put_begin, put_checkpoint, put_continue};
 use super::record::{Newest, Why};
 use super::segments::Segments;
@@ -12,6 +12,9 @@ use super::{ActionRecord, Beginning, Decided, JournalError, Sink, TickRecord};
 use crate::policy::config::{MAX_SIGNALS, Millis};
 use crate::policy::sample::{Channel, POOL, Sample};
 use crate::policy::windows::Device;
+
+/// Plain bytes that room is kept for between two blocks. A first read brings whole windows, and no other does.
+const PENDING_KEPT_ROOM_FOR: usize = 64 << 10;
 
 /// How much a journal may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,6 @@ pub struct Writer<S> {
     /// Number and bytes of each segment, oldest first; the last one is being written, if one is open.
     kept: Vec<(u64, u64)>,
     state: State,
-    packer: Packer,
     encoder: Encoder,
     /// Records that are not handed on yet, and the ticks among them.
     pending: Vec<u8>,
@@ -92,12 +94,12 @@ impl<S: Segments> Writer<S> {
     /// # Errors
     /// [`JournalError`] if there is no memory to pack blocks in.
     pub fn new(segments: S, limits: Limits) -> Result<Self, JournalError> {
+        block::prepare().map_err(|error| JournalError(error.to_string()))?;
         Ok(Self {
             kept: segments.kept(),
             segments,
             limits,
             state: State::Closed,
-            packer: Packer::new().map_err(|error| JournalError(error.to_string()))?,
             encoder: Encoder::default(),
             pending: Vec::new(),
             pending_ticks: 0,
@@ -118,6 +120,7 @@ impl<S: Segments> Writer<S> {
         }
         let result = self.append();
         self.pending.clear();
+        self.pending.shrink_to(PENDING_KEPT_ROOM_FOR);
         self.pending_ticks = 0;
         if result.is_err() {
             self.state = State::Closed;
@@ -142,13 +145,15 @@ impl<S: Segments> Writer<S> {
     }
 
     fn append(&mut self) -> Result<(), JournalError> {
-        let fault = |error: std::io::Error| JournalError(error.to_string());
-        let block = self.packer.seal(&self.pending).map_err(fault)?;
-        let Some((number, bytes)) = self.kept.last_mut() else {
+        let Some((number, kept)) = self.kept.last_mut() else {
             return Err(JournalError("there is no segment".to_owned()));
         };
-        *bytes += block.len() as u64;
-        self.segments.append(*number, block)
+        let segments = &mut self.segments;
+        let appended = block::sealed(&self.pending, |block| {
+            *kept += block.len() as u64;
+            segments.append(*number, block)
+        });
+        appended.unwrap_or_else(|error| Err(JournalError(error.to_string())))
     }
 
     /// Drops the oldest segments while all of them together are too large.

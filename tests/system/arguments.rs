@@ -80,7 +80,7 @@ impl Command {
                 Some(seed) => number("SYSTEM_SEED", Some(seed))?,
                 None => fresh(),
             },
-            amount: match environment("SYSTEM_CPU_MINUTES") {
+            amount: match environment("SYSTEM_CPU_MINUTES").filter(|minutes| !minutes.is_empty()) {
                 Some(minutes) => Amount::CpuMinutes(number("SYSTEM_CPU_MINUTES", Some(minutes))?),
                 None => Amount::Seeds(200),
             },

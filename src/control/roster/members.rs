@@ -84,8 +84,9 @@ pub(super) struct Members {
     met: bool,
 }
 
-/// Who is kept first: the heard before the silent, those that were kept before, and of the silent the last heard.
-type Rank = (bool, bool, Millis, NodeId);
+/// Who is kept first: the heard before the silent, those that are heard on before those that have just stopped, those
+/// that were kept before, and of the silent the last heard.
+type Rank = (bool, bool, bool, Millis, NodeId);
 
 impl Members {
     pub(super) fn at(&mut self, id: NodeId) -> Option<&mut Member> {
@@ -198,6 +199,9 @@ impl Members {
         self.given_up = self
             .given_up
             .saturating_add(u32::try_from(newly_lost).unwrap_or(u32::MAX));
+        // After a shrink, those that left are not heard on; they are not waited for while others are there.
+        let newest_ms = self.list.iter().map(|member| member.last_ms).max();
+        let (newest_ms, late_ms) = (newest_ms.unwrap_or(Millis::MIN), intake.late_ms());
         self.ranked.clear();
         let candidates = (self.list.iter().enumerate())
             .filter(|(_, member)| (member.expected && !lost(member)) || fresh(member) || !met)
@@ -208,12 +212,14 @@ impl Members {
                 } else {
                     member.first_ms
                 };
-                ((silent, !member.expected, age, member.id), place)
+                let late = member.last_ms.saturating_add(late_ms) < newest_ms;
+                ((silent, late, !member.expected, age, member.id), place)
             });
         self.ranked.extend(candidates);
         for (rank, _) in &mut self.ranked {
             // Of the silent only the last word counts.
             rank.1 &= !rank.0;
+            rank.2 &= !rank.0;
         }
         self.ranked.sort_unstable();
         let kept = self

@@ -230,6 +230,21 @@ fn a_node_that_was_never_heard_is_waited_for_as_long_as_one_that_fell_silent() {
 }
 
 #[test]
+fn after_a_shrink_the_nodes_that_are_heard_on_are_kept() {
+    let mut rig = Rig::new(4);
+    rig.tick(0, &nodes(0..4));
+    rig.tick(30, &nodes(0..4));
+    rig.ask(2);
+    // The first two left, and nobody said which.
+    for second in [60, 90, 120] {
+        rig.tick(second, &nodes(2..4));
+    }
+    let left: std::collections::BTreeSet<_> = rig.roster.inventory().iter().map(|d| d.node).collect();
+    let names: Vec<_> = left.iter().filter_map(|&id| rig.intake.node_name(id)).collect();
+    assert_eq!(names, ["n2", "n3"]);
+}
+
+#[test]
 fn of_too_many_nodes_those_that_are_silent_the_longest_are_given_up_first() {
     let mut rig = Rig::new(3);
     rig.tick(0, &nodes(0..3));
