@@ -10,8 +10,9 @@ use gpuscale::policy::observation::Freeze;
 use crate::chance::draw;
 use crate::event::{Event, PolicyId};
 use crate::executor::Surroundings;
+use crate::gate::{Admin, GateFault};
 use crate::invariants::Checker;
-use crate::plan::{Fault, Planned};
+use crate::plan::{Fault, Planned, QUIET_MS};
 use crate::ports::{Shared, SimPorts};
 use crate::run::Outcome;
 use crate::shapes::{Edition, Shape};
@@ -36,6 +37,14 @@ enum Change {
     Begin,
 }
 
+/// What the administrator did at a call, until it is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ruling {
+    until_ms: Millis,
+    admin: Admin,
+    whom: PolicyId,
+}
+
 /// Drives a run along its plan.
 pub struct Director<'a> {
     pub shared: Rc<Shared>,
@@ -52,6 +61,7 @@ pub struct Director<'a> {
     next: usize,
     /// Places in the plan of the faults that are on, oldest first.
     on: Vec<usize>,
+    rulings: Vec<Ruling>,
     documents: Vec<[Option<Policy>; 2]>,
     told_frozen: bool,
     asked_to_stop: bool,
@@ -93,6 +103,7 @@ impl<'a> Director<'a> {
             acts,
             next: 0,
             on: Vec::new(),
+            rulings: Vec::new(),
             documents: shapes.iter().map(|_| [None, None]).collect(),
             told_frozen: false,
             asked_to_stop: false,
@@ -106,16 +117,26 @@ impl<'a> Director<'a> {
     /// The policies that are there now, in their editions of now.
     pub fn policies(&mut self) -> Vec<Policy> {
         (0..self.shapes.len())
-            .filter(|&policy| !self.active().any(|fault| *fault == Fault::Delete(policy)))
+            .filter(|&policy| !self.is_gone(policy))
             .collect::<Vec<_>>()
             .into_iter()
             .map(|policy| self.policy(policy))
             .collect()
     }
 
+    fn is_gone(&self, policy: PolicyId) -> bool {
+        self.active().any(|fault| *fault == Fault::Delete(policy)) || self.ruled(Admin::Remove, policy)
+    }
+
+    fn ruled(&self, admin: Admin, whom: PolicyId) -> bool {
+        let same = |ruling: &Ruling| ruling.admin == admin && ruling.whom == whom;
+        self.rulings.iter().any(same)
+    }
+
     /// A policy in its edition of now.
     pub fn policy(&mut self, policy: PolicyId) -> Policy {
-        let edited = self.active().any(|fault| *fault == Fault::Edit(policy));
+        let edited =
+            self.active().any(|fault| *fault == Fault::Edit(policy)) || self.ruled(Admin::Edit, policy);
         let edition = if edited { Edition::Edited } else { Edition::First };
         let shape = &self.shapes[policy];
         self.documents[policy][edition as usize]
@@ -125,7 +146,8 @@ impl<'a> Director<'a> {
 
     /// The administrator's brake.
     pub fn freeze(&self) -> Freeze {
-        let frozen = self.active().any(|fault| *fault == Fault::Freeze);
+        let frozen = self.active().any(|fault| *fault == Fault::Freeze)
+            || self.rulings.iter().any(|ruling| ruling.admin == Admin::Freeze);
         if frozen { Freeze::On } else { Freeze::Off }
     }
 
@@ -266,11 +288,7 @@ impl<'a> Director<'a> {
             Fault::Freeze => self.brake(),
             Fault::Delete(policy) => {
                 self.strike("F20", "policy deleted");
-                self.shared.log(Event::PolicyPresent {
-                    policy: *policy,
-                    present: false,
-                });
-                self.hand_over();
+                self.remove(*policy);
             }
             Fault::Edit(_) => {
                 self.strike("F19", "policy edited");
@@ -308,16 +326,60 @@ impl<'a> Director<'a> {
             Fault::Gate(_) => self.shared.gate.borrow_mut().clear(*number),
             Fault::Freeze => self.brake(),
             Fault::Delete(policy) => {
-                if !self.active().any(|fault| *fault == Fault::Delete(*policy)) {
-                    self.shared.log(Event::PolicyPresent {
-                        policy: *policy,
-                        present: true,
-                    });
-                }
-                self.hand_over();
+                self.put_back(*policy);
             }
             Fault::Edit(_) => self.hand_over(),
             Fault::Evicted { .. } | Fault::Crash { .. } | Fault::Stop { .. } | Fault::Saboteur(_) => {}
+        }
+    }
+
+    fn remove(&mut self, policy: PolicyId) {
+        let present = false;
+        self.shared.log(Event::PolicyPresent { policy, present });
+        self.hand_over();
+    }
+
+    fn put_back(&mut self, policy: PolicyId) {
+        if !self.is_gone(policy) {
+            let present = true;
+            self.shared.log(Event::PolicyPresent { policy, present });
+        }
+        self.hand_over();
+    }
+
+    /// The administrator acts at the call that the fault with this number waited for.
+    fn rule(&mut self, number: usize, now_ms: Millis) {
+        let planned = self.plan.iter().find(|(other, _)| *other == number);
+        let Some(Fault::Gate(GateFault::AdminAt {
+            whom,
+            admin,
+            lasts_ms,
+            ..
+        })) = planned.map(|(_, planned)| &planned.fault)
+        else {
+            return;
+        };
+        self.rulings.push(Ruling {
+            until_ms: (now_ms + lasts_ms).min(QUIET_MS),
+            admin: *admin,
+            whom: *whom,
+        });
+        match admin {
+            Admin::Freeze => self.brake(),
+            Admin::Remove => self.remove(*whom),
+            Admin::Edit => self.hand_over(),
+        }
+    }
+
+    /// Takes back what has lasted long enough.
+    fn take_back(&mut self, now_ms: Millis) {
+        while let Some(due) = self.rulings.iter().position(|ruling| ruling.until_ms <= now_ms) {
+            let ruling = self.rulings.remove(due);
+            match ruling.admin {
+                Admin::Freeze => self.brake(),
+                Admin::Remove => self.put_back(ruling.whom),
+                Admin::Edit => self.hand_over(),
+            }
         }
     }
 
@@ -366,6 +428,8 @@ impl Surroundings for Director<'_> {
     fn next_event_ms(&mut self) -> Option<Millis> {
         self.tell();
         let world_ms = self.shared.world.borrow().next_event_ms();
+        let ends = self.rulings.iter().map(|ruling| ruling.until_ms).min();
+        let world_ms = world_ms.min(ends.unwrap_or(Millis::MAX));
         Some(
             self.acts
                 .get(self.next)
@@ -383,6 +447,14 @@ impl Surroundings for Director<'_> {
         {
             self.next += 1;
             self.act(act);
+        }
+        self.take_back(true_ms);
+    }
+
+    fn respond(&mut self) {
+        let summons = self.shared.summons.take();
+        for number in summons {
+            self.rule(number, self.shared.time.true_ms());
         }
     }
 }

@@ -23,6 +23,9 @@ pub trait Surroundings {
 
     /// Lets everything happen that is due at `true_ms`, which is the time now.
     fn advance(&mut self, true_ms: Millis);
+
+    /// Does at once what the process brought about in its last step.
+    fn respond(&mut self);
 }
 
 /// Why a run of the executor ended.
@@ -63,7 +66,9 @@ pub fn run<S: Surroundings>(
     let mut polls = 0;
     loop {
         while ready.0.swap(false, Ordering::Relaxed) {
-            if root.as_mut().poll(&mut context) == Poll::Ready(()) {
+            let polled = root.as_mut().poll(&mut context);
+            surroundings.respond();
+            if polled == Poll::Ready(()) {
                 return if time.take_crash() {
                     End::Crashed
                 } else {

@@ -7,6 +7,7 @@ use gpuscale::policy::config::Millis;
 
 use crate::chance::{Stream, draw};
 use crate::event::PolicyId;
+use crate::shapes::POLICIES;
 
 /// The calls that the controller makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,17 @@ pub enum Side {
     After,
 }
 
+/// What the administrator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// Freezes everything.
+    Freeze,
+    /// Takes the policy away.
+    Remove,
+    /// Gives the policy another threshold.
+    Edit,
+}
+
 /// A fault of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateFault {
@@ -69,6 +81,15 @@ pub enum GateFault {
     MetricsHang { whom: PolicyId },
     /// Calls of a policy panic with a chance in a thousand.
     Panics { whom: PolicyId, per_mille: u16 },
+    /// The administrator acts at the next call of this port that is made for a decision of the policy, once, and takes
+    /// it back after so long.
+    AdminAt {
+        port: Port,
+        side: Side,
+        whom: PolicyId,
+        admin: Admin,
+        lasts_ms: Millis,
+    },
 }
 
 /// What becomes of a call.
@@ -107,6 +128,8 @@ pub struct Passage {
     pub fate: Fate,
     /// The fault that struck, as it is counted.
     pub struck: Option<(&'static str, &'static str)>,
+    /// The fault, by number, at which the administrator acts, and on which side of the call.
+    pub summons: Option<(usize, Side)>,
 }
 
 /// The gate of one run.
@@ -117,6 +140,8 @@ pub struct Gate {
     /// The last call, and how many like it were made in the same millisecond.
     last: (u64, u64, u64),
     alike: u64,
+    /// Whether a policy is about to carry out a decision.
+    decided: [bool; POLICIES],
 }
 
 impl Gate {
@@ -136,6 +161,11 @@ impl Gate {
     /// Ends the fault with this number.
     pub fn clear(&mut self, number: usize) {
         self.active.retain(|(active, _)| *active != number);
+    }
+
+    /// A policy decided: what it calls from now on is for a resize, or is not.
+    pub fn decided(&mut self, whom: PolicyId, change: Change) {
+        self.decided[whom] = change == Change::Some;
     }
 
     /// What becomes of a call that is made now.
@@ -158,12 +188,19 @@ impl Gate {
             back_ms: 2 + (way >> 8 & 0x7f).cast_signed(),
             fate: Fate::Pass,
             struck: None,
+            summons: None,
         };
         let mut used = None;
         for (number, fault) in &self.active {
+            if fault.waits() && !self.decided[whom] {
+                continue;
+            }
             let chance = draw(self.seed, &[*number as u64 + 1, words[0], words[1], words[2]]);
             if fault.strike(port, whom, chance, &mut passage) {
-                if matches!(fault, GateFault::CrashAt { .. }) {
+                if let GateFault::AdminAt { side, .. } = fault {
+                    passage.summons = Some((*number, *side));
+                }
+                if matches!(fault, GateFault::CrashAt { .. } | GateFault::AdminAt { .. }) {
                     used = Some(*number);
                 }
                 break;
@@ -172,11 +209,26 @@ impl Gate {
         if let Some(number) = used {
             self.clear(number);
         }
+        if port == Port::Resize {
+            self.decided[whom] = false;
+        }
         passage
     }
 }
 
+/// Whether a decision changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    None,
+    Some,
+}
+
 impl GateFault {
+    /// Whether only calls for a decision are struck.
+    fn waits(self) -> bool {
+        matches!(self, Self::AdminAt { .. })
+    }
+
     /// Whether the fault strikes this call, and what it does to it.
     fn strike(self, port: Port, whom: PolicyId, chance: u64, passage: &mut Passage) -> bool {
         let mut stream = Stream::new(chance, &[7]);
@@ -225,6 +277,17 @@ impl GateFault {
                 }
                 passage.struck = Some(("F23", "a tick panics"));
                 passage.fate = Fate::Panic;
+            }
+            Self::AdminAt {
+                port: struck,
+                whom: only,
+                admin,
+                ..
+            } => {
+                if struck != port || only != whom {
+                    return false;
+                }
+                passage.struck = Some(admin_name(admin));
             }
         }
         true
@@ -304,6 +367,14 @@ fn strike_name(port: Port, strike: Strike) -> &'static str {
         (Port::Save, ReplyLost) => "save: reply lost",
         (Port::Save, Delay) => "save: delayed",
         (Port::Save, Hang) => "save: hang",
+    }
+}
+
+fn admin_name(admin: Admin) -> (&'static str, &'static str) {
+    match admin {
+        Admin::Freeze => ("freeze", "frozen while a decision is carried out"),
+        Admin::Remove => ("F20", "policy deleted while a decision is carried out"),
+        Admin::Edit => ("F19", "policy edited while a decision is carried out"),
     }
 }
 

@@ -8,7 +8,7 @@ use gpuscale::policy::observation::Failure;
 
 use crate::chance::Stream;
 use crate::event::{PolicyId, PoolId};
-use crate::gate::{GateFault, PORTS, Port, Side, Strike};
+use crate::gate::{Admin, GateFault, PORTS, Port, Side, Strike};
 use crate::shapes::POLICIES;
 use crate::world::arm::{ArmFault, CountAfter, LateView, Said};
 use crate::world::prometheus::faults::{Blank, Fault as MetricsFault, History, Hit};
@@ -120,7 +120,43 @@ impl Plan {
             .map(|number| draw_one(seed, number.unsigned_abs(), stage))
             .collect();
         planned.sort_by_key(|planned| planned.from_ms);
+        // Behind the others, whose numbers stay as they are.
+        let count = Stream::new(seed, &[0xad31]).between(0, 4);
+        planned.extend((0..count).map(|number| draw_admin(seed, number.unsigned_abs())));
         Self(planned)
+    }
+}
+
+/// The administrator acts at the worst moment: while a decision is on its way to the platform.
+fn draw_admin(seed: u64, number: u64) -> Planned {
+    let mut stream = Stream::new(seed, &[0xad31, number + 1]);
+    let (port, side) = *stream.of(&[
+        (Port::PoolRead, Side::Before),
+        (Port::PoolRead, Side::After),
+        (Port::Look, Side::Before),
+        (Port::Look, Side::After),
+        (Port::Save, Side::Before),
+        (Port::Save, Side::After),
+        (Port::Resize, Side::Before),
+        (Port::Resize, Side::After),
+    ]);
+    let from_ms = stream.between(5 * MINUTE_MS, QUIET_MS - 60 * MINUTE_MS);
+    Planned {
+        from_ms,
+        to_ms: from_ms + 60 * MINUTE_MS,
+        fault: Fault::Gate(GateFault::AdminAt {
+            port,
+            side,
+            whom: usize::try_from(stream.between(0, POLICIES as i64 - 1)).unwrap_or(0),
+            admin: *stream.of(&[
+                Admin::Freeze,
+                Admin::Freeze,
+                Admin::Remove,
+                Admin::Remove,
+                Admin::Edit,
+            ]),
+            lasts_ms: stream.between(20, 600) * SECOND_MS,
+        }),
     }
 }
 

@@ -18,7 +18,7 @@ use gpuscale::policy::config::Millis;
 use crate::chance::Stream;
 use crate::clock::{Time, VirtualClock};
 use crate::event::{Event, PolicyId, PoolId};
-use crate::gate::{Fate, Gate, Passage, Port, Silence};
+use crate::gate::{Fate, Gate, Passage, Port, Side, Silence};
 use crate::invariants::Violation;
 use crate::shapes::POLICIES;
 use crate::watch::Shelf;
@@ -35,6 +35,8 @@ pub struct Shared {
     pub world: RefCell<World>,
     /// How long the process stays down after the crash at hand.
     pub down_ms: Cell<Millis>,
+    /// Faults, by number, at which the administrator has to act at once.
+    pub summons: RefCell<Vec<usize>>,
     /// Troubles that no fact in the log shows.
     pub troubles: RefCell<Vec<Violation>>,
     /// The journals, by policy.
@@ -50,6 +52,7 @@ impl Shared {
             gate: RefCell::new(gate),
             world: RefCell::new(world),
             down_ms: Cell::new(0),
+            summons: RefCell::new(Vec::new()),
             troubles: RefCell::new(Vec::new()),
             shelves: Default::default(),
             verbose,
@@ -177,6 +180,9 @@ impl Calls {
         if let Some((name, what)) = passage.struck {
             self.0.log(Event::Fault { name, what });
         }
+        if let Some((number, Side::Before)) = passage.summons {
+            self.0.summons.borrow_mut().push(number);
+        }
         match passage.fate {
             Fate::Panic => std::panic::panic_any(PLANNED_PANIC),
             Fate::CrashBefore { down_ms } => {
@@ -210,6 +216,11 @@ impl Calls {
                 return pending().await;
             }
             _ => self.0.time.sleep(passage.back_ms).await,
+        }
+        if let Some((number, Side::After)) = passage.summons {
+            self.0.summons.borrow_mut().push(number);
+            // The process must not run on before the administrator has acted.
+            self.0.time.sleep(1).await;
         }
         match passage.fate {
             Fate::ReplyLost(Silence::Error) => Err(Turned::NoAnswer),

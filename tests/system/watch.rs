@@ -13,6 +13,7 @@ use gpuscale::policy::Evaluation;
 use gpuscale::policy::evaluation::Quality;
 
 use crate::event::{Decided, Event, PolicyId};
+use crate::gate::Change;
 use crate::ports::{PLANNED_PANIC, Shared, policy_of};
 
 /// Watches one process.
@@ -142,6 +143,12 @@ impl Sink for Keeper {
         self.writer.tick(tick)?;
         if let Some(decided) = &tick.decided {
             let decision = &decided.evaluation.decision;
+            let change = if decision.from == decision.to && decision.unplaced == 0 {
+                Change::None
+            } else {
+                Change::Some
+            };
+            self.shared.gate.borrow_mut().decided(self.policy, change);
             self.shared.log(Event::Recorded {
                 policy: self.policy,
                 from: decision.from,

@@ -220,6 +220,11 @@ impl Checker {
                 shrinks::ticked(state, findings, at_ms, *policy, decided.as_ref());
                 liveness::ticked(state, findings, at_ms, *policy, decided.as_ref(), truth);
             }
+            Event::Frozen(false) => process::thawed(state, findings, at_ms),
+            Event::PolicyPresent {
+                policy,
+                present: true,
+            } => process::came_back(state, findings, at_ms, *policy),
             Event::Crashed | Event::Stopped => process::ended(state, findings, at_ms, event),
             _ => {}
         }

@@ -32,6 +32,39 @@ pub fn sent(state: &State, findings: &mut Findings, at_ms: Millis, pool: PoolId)
     }
 }
 
+/// The brake is let go: a decision that it met on its way never left.
+pub fn thawed(state: &State, findings: &mut Findings, at_ms: Millis) {
+    let Some(since_ms) = state.frozen_ms else {
+        return;
+    };
+    for (number, policy) in state
+        .policies
+        .iter()
+        .enumerate()
+        .filter(|(_, policy)| policy.met_freeze)
+    {
+        findings.check(at_ms, Invariant::Frozen, policy.sent_ms <= since_ms, || {
+            format!(
+                "policy {number} was frozen at {since_ms} and sent a resize at {}",
+                policy.sent_ms
+            )
+        });
+    }
+}
+
+/// A policy comes back: a decision that its removal met on its way never left.
+pub fn came_back(state: &State, findings: &mut Findings, at_ms: Millis, number: PolicyId) {
+    let policy = &state.policies[number];
+    if let Some(since_ms) = policy.absent_since_ms.filter(|_| policy.met_removal) {
+        findings.check(at_ms, Invariant::Deleted, policy.sent_ms <= since_ms, || {
+            format!(
+                "policy {number} was removed at {since_ms} and sent a resize at {}",
+                policy.sent_ms
+            )
+        });
+    }
+}
+
 /// A policy was evaluated or reported.
 pub fn ticked(state: &State, findings: &mut Findings, at_ms: Millis, policy: PolicyId) {
     heard(state, findings, at_ms, policy);

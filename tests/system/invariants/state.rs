@@ -60,6 +60,11 @@ pub struct Hold {
 #[derive(Debug, Default)]
 pub struct Policy {
     pub absent_since_ms: Option<Millis>,
+    /// When a resize of it left last.
+    pub sent_ms: Millis,
+    /// Whether the brake of now, or its removal, met a decision of it on its way.
+    pub met_freeze: bool,
+    pub met_removal: bool,
     /// When it was last heard of, and whether that was its beginning.
     pub heard: Option<(Millis, bool)>,
     pub record: Option<Record>,
@@ -257,7 +262,7 @@ impl State {
                     (_, None) => {}
                 }
             }
-            Event::Frozen(true) => self.frozen_ms = self.frozen_ms.or(Some(at_ms)),
+            Event::Frozen(true) => self.freeze(at_ms),
             Event::Frozen(false) => self.frozen_ms = None,
             Event::PolicyPresent { policy, present } => self.presence(at_ms, *policy, *present),
             Event::Autoscaler { pool, on } => self.pools[*pool].autoscaler = *on,
@@ -284,12 +289,21 @@ impl State {
         }
     }
 
+    fn freeze(&mut self, at_ms: Millis) {
+        self.frozen_ms = self.frozen_ms.or(Some(at_ms));
+        for (policy, rules) in self.policies.iter_mut().zip(&self.rules) {
+            policy.met_freeze = policy.is_sending(at_ms, rules);
+        }
+    }
+
     fn presence(&mut self, at_ms: Millis, policy: PolicyId, present: bool) {
+        let rules = &self.rules[policy];
         let policy = &mut self.policies[policy];
         if present {
             policy.absent_since_ms = None;
             policy.begin(at_ms);
         } else {
+            policy.met_removal = policy.is_sending(at_ms, rules);
             policy.absent_since_ms = policy.absent_since_ms.or(Some(at_ms));
             policy.heard = None;
         }
@@ -301,6 +315,7 @@ impl State {
         let record = owner.and_then(|policy| {
             // The next one has to be saved for itself.
             policy.armed_seq = None;
+            policy.sent_ms = at_ms;
             policy.record
         });
         let pool = &mut self.pools[pool];
@@ -372,6 +387,15 @@ impl Pool {
 }
 
 impl Policy {
+    /// Whether it may be about to carry out its last decision.
+    fn is_sending(&self, at_ms: Millis, rules: &Rules) -> bool {
+        self.record.is_some_and(|record| {
+            record.from != record.to
+                && self.sent_ms <= record.at_ms
+                && at_ms - record.at_ms <= rules.interval_ms
+        })
+    }
+
     /// The process started, or the policy came: what was not saved is gone.
     fn begin(&mut self, at_ms: Millis) {
         self.heard = Some((at_ms, true));
