@@ -13,6 +13,7 @@
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::match_overlapping_arm,
     clippy::struct_excessive_bools,
     clippy::struct_field_names,
     clippy::too_many_lines,
