@@ -148,7 +148,8 @@ impl Roster {
         intake.assign(|id| {
             let member = list.binary_search_by_key(&id, |member| member.id);
             match member.ok().and_then(|place| list.get(place)) {
-                Some(member) if member.expected => Belonging::Expected,
+                // A node that the view shows keeps its number while it boots too, or it would arrive again and again.
+                Some(member) if member.expected || member.seen => Belonging::Expected,
                 Some(member) if all_seen && !member.seen => Belonging::Foreign,
                 _ => Belonging::Unknown,
             }
