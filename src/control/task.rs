@@ -2,6 +2,7 @@
 //! policy can stall or take down another.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::future::select;
@@ -146,7 +147,7 @@ async fn wait<P: Ports, W: Watch>(shared: &Shared<P, W>, slot: &Slot, due_ms: Mi
     if slot.is_leaving() {
         return;
     }
-    let sleep = std::pin::pin!(shared.ports.clock().sleep_until(due_ms));
+    let sleep = pin!(shared.ports.clock().sleep_until(due_ms));
     let changed = slot.changed.next();
     let _ = select(sleep, changed).await;
 }
@@ -165,9 +166,12 @@ async fn guarded_tick<P: Ports, W: Watch>(
     slot: &Slot,
     mut session: Box<Session>,
 ) -> Box<Session> {
-    let ticking = tick(shared, slot, &mut session);
-    let bounded = with_timeout(shared.ports.clock(), shared.settings.tick_timeout_ms, ticking);
-    let outcome = guarded(bounded).await;
+    let outcome = {
+        // Pinned here: the future of a tick is large, and would be moved into its timeout and into its guard.
+        let ticking = pin!(tick(shared, slot, &mut session));
+        let bounded = with_timeout(shared.ports.clock(), shared.settings.tick_timeout_ms, ticking);
+        guarded(bounded).await
+    };
     let policy = session.policy.clone();
     let told = |result: TickResult<'_>| {
         shared.watch.tick(&Ticked {

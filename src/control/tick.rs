@@ -3,6 +3,8 @@
 //! Looking is concurrent and may fail piece by piece; a piece that fails is unknown, never zero. Deciding is one
 //! synchronous stretch. Acting is `submit.rs`.
 
+use std::pin::pin;
+
 use futures_util::future::{join_all, join3};
 
 use crate::journal::{Checkpoint, Decided, TickRecord};
@@ -71,7 +73,7 @@ pub(super) async fn tick<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
     slot: &Slot,
     session: &mut Session,
-) -> Result<Evaluation, Held> {
+) -> Result<Box<Evaluation>, Held> {
     load(shared, session).await?;
     let sight = look(shared, session).await;
     let now = shared.now();
@@ -141,7 +143,8 @@ async fn metrics<P: Ports, W: Watch>(
             selector: &want.selector,
             window_ms: session.intake.window_ms(last_ms.map(|at_ms| timer_ms - at_ms)),
         };
-        let reading = shared.ports.metrics().read(&request);
+        // Pinned here: a call moved into its timeout would take room for itself twice.
+        let reading = pin!(shared.ports.metrics().read(&request));
         let answer = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, reading).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(SourceError {
@@ -166,7 +169,7 @@ async fn pool<P: Ports, W: Watch>(shared: &Shared<P, W>, track: &Track) -> PoolS
     });
     let progress = match due {
         Some(operation) => {
-            let polling = shared.ports.pools().poll(&track.key, operation);
+            let polling = pin!(shared.ports.pools().poll(&track.key, operation));
             Some(
                 with_timeout(clock, call_ms, polling)
                     .await
@@ -175,7 +178,7 @@ async fn pool<P: Ports, W: Watch>(shared: &Shared<P, W>, track: &Track) -> PoolS
         }
         None => None,
     };
-    let reading = shared.ports.pools().read(&track.key);
+    let reading = pin!(shared.ports.pools().read(&track.key));
     let pool = with_timeout(clock, call_ms, reading)
         .await
         .unwrap_or_else(|_| Err(no_answer()));
@@ -196,9 +199,9 @@ pub(super) async fn views<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
     session: &Session,
 ) -> Result<Option<Vec<View>>, ClusterError> {
-    let looks = session.pools.iter().map(|track| {
-        let looking = shared.ports.cluster().look(&track.key);
-        with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, looking)
+    let looks = session.pools.iter().map(|track| async {
+        let looking = pin!(shared.ports.cluster().look(&track.key));
+        with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, looking).await
     });
     let mut views = Vec::with_capacity(session.pools.len());
     for look in join_all(looks).await {
@@ -452,7 +455,7 @@ fn decide<P: Ports, W: Watch>(
     session: &mut Session,
     sight: &Sight,
     now: Now,
-) -> Evaluation {
+) -> Box<Evaluation> {
     let now = Now {
         wall_ms: session.source.at(now),
         timer_ms: now.timer_ms,
@@ -479,7 +482,8 @@ fn decide<P: Ports, W: Watch>(
     observation.operation = operation(pools, sight);
     observation.freeze = shared.freeze.get();
     let before = (*touched == Touched::Yes && journal.sink.is_some()).then(|| memory.clone());
-    let evaluation = evaluate(&policy.config, windows, &observation, memory, now);
+    // An evaluation is large, and goes through every layer of the tick.
+    let evaluation = Box::new(evaluate(&policy.config, windows, &observation, memory, now));
     *touched = Touched::No;
     let record = TickRecord {
         delta,

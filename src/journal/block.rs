@@ -136,6 +136,28 @@ pub(super) fn sealed<T>(records: &[u8], then: impl FnOnce(&[u8]) -> T) -> io::Re
     result
 }
 
+/// Unpacks blocks. Its workspace is made for the first and kept.
+#[derive(Default)]
+pub(super) struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
+    }
+}
+
+impl Unpacker {
+    fn records(&mut self, packed: &[u8], plain_length: usize) -> Result<Vec<u8>, Cause> {
+        let decompressor = match &mut self.0 {
+            Some(kept) => kept,
+            none => none.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor
+            .decompress(packed, plain_length)
+            .map_err(|_| Cause::Damaged)
+    }
+}
+
 /// The block of some records, as a writer makes it.
 ///
 /// # Errors
@@ -149,6 +171,14 @@ pub fn seal(records: &[u8]) -> io::Result<Vec<u8>> {
 /// # Errors
 /// [`Cause`] if there is no whole block.
 pub fn open(from: &mut impl Read) -> Result<Option<(Vec<u8>, u64)>, Cause> {
+    open_with(&mut Unpacker::default(), from)
+}
+
+/// The same with a workspace that is kept.
+pub(super) fn open_with(
+    unpacker: &mut Unpacker,
+    from: &mut impl Read,
+) -> Result<Option<(Vec<u8>, u64)>, Cause> {
     let mut head = [0; HEAD];
     let mut have = 0;
     while let Some(rest) = head.get_mut(have..).filter(|rest| !rest.is_empty()) {
@@ -190,7 +220,7 @@ pub fn open(from: &mut impl Read) -> Result<Option<(Vec<u8>, u64)>, Cause> {
     if checksum(lengths, &packed).to_le_bytes() != *sum {
         return Err(Cause::Damaged);
     }
-    let records = zstd::bulk::decompress(&packed, plain_length).map_err(|_| Cause::Damaged)?;
+    let records = unpacker.records(&packed, plain_length)?;
     if records.len() != plain_length {
         return Err(Cause::Damaged);
     }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::block::{self, Cause, ReadError};
+use super::block::{self, Cause, ReadError, Unpacker};
 use super::decode::Decoder;
 use super::numbers::Input;
 use super::record::Record;
@@ -11,6 +11,7 @@ use super::record::Record;
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
+    unpacker: Unpacker,
     decoder: Decoder,
     records: Vec<u8>,
     /// Bytes of `records` that were read already.
@@ -26,6 +27,7 @@ impl<R: Read> Reader<R> {
     pub fn new(from: R) -> Self {
         Self {
             from,
+            unpacker: Unpacker::default(),
             decoder: Decoder::default(),
             records: Vec::new(),
             read: 0,
@@ -38,7 +40,7 @@ impl<R: Read> Reader<R> {
     fn record(&mut self) -> Result<Option<Record>, Cause> {
         while self.records.len() <= self.read {
             self.block = self.next;
-            let Some((records, length)) = block::open(&mut self.from)? else {
+            let Some((records, length)) = block::open_with(&mut self.unpacker, &mut self.from)? else {
                 return Ok(None);
             };
             (self.records, self.read) = (records, 0);

@@ -215,6 +215,15 @@ impl Replayer {
         }
     }
 
+    /// The same with a policy that was read already: where the journal begins with this document, it is not read again.
+    #[must_use]
+    pub fn knowing(self, document: &str, policy: Policy) -> Self {
+        Self {
+            last: Some((document.to_owned(), Arc::new(policy))),
+            ..self
+        }
+    }
+
     /// What it came to.
     #[must_use]
     pub fn finish(mut self) -> Replay {

@@ -31,13 +31,72 @@ struct Inner {
 }
 
 /// Timers in a slab; the heap names them by place and generation, so that one that was dropped costs nothing but its
-/// entry in the heap.
+/// entry in the heap. Most timers are for the same instant and the same task as one made just before: they share it.
 #[derive(Debug, Default)]
 struct Timers {
     due: BinaryHeap<Reverse<(Millis, u64, u32)>>,
-    slots: Vec<(u64, Option<Waker>)>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
     made: u64,
+    /// Places of the last timers made.
+    last: [u32; 4],
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// 0 once it has fired or nobody waits for it.
+    generation: u64,
+    at_ms: Millis,
+    /// How many wait for it.
+    shared: u32,
+    waker: Option<Waker>,
+}
+
+impl Timers {
+    /// The place of a timer that is as good as a new one.
+    fn join(&mut self, at_ms: Millis, waker: &Waker) -> Option<u32> {
+        self.last.into_iter().find(|&place| {
+            let slot = self.slots.get_mut(place as usize);
+            let fits = |slot: &&mut Slot| slot.generation != 0 && slot.at_ms == at_ms && slot.wakes(waker);
+            slot.filter(fits).map(|slot| slot.shared += 1).is_some()
+        })
+    }
+
+    fn make(&mut self, at_ms: Millis, waker: &Waker) -> u32 {
+        self.made += 1;
+        let slot = Slot {
+            generation: self.made,
+            at_ms,
+            shared: 1,
+            waker: Some(waker.clone()),
+        };
+        let place = if let Some(place) = self.free.pop() {
+            self.slots[place as usize] = slot;
+            place
+        } else {
+            self.slots.push(slot);
+            u32::try_from(self.slots.len() - 1).expect("fewer than 4 billion timers")
+        };
+        self.due.push(Reverse((at_ms, self.made, place)));
+        self.last.rotate_right(1);
+        self.last[0] = place;
+        place
+    }
+
+    fn leave(&mut self, place: u32) {
+        let slot = &mut self.slots[place as usize];
+        slot.shared -= 1;
+        if slot.shared == 0 {
+            (slot.generation, slot.waker) = (0, None);
+            self.free.push(place);
+        }
+    }
+}
+
+impl Slot {
+    fn wakes(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
 }
 
 impl Time {
@@ -76,7 +135,7 @@ impl Time {
     pub fn next_timer_ms(&self) -> Option<Millis> {
         let mut timers = self.0.timers.borrow_mut();
         while let Some(Reverse((at_ms, generation, place))) = timers.due.peek().copied() {
-            if timers.slots[place as usize].0 == generation {
+            if timers.slots[place as usize].generation == generation {
                 return Some(at_ms);
             }
             timers.due.pop();
@@ -94,8 +153,8 @@ impl Time {
                     return;
                 };
                 let slot = &mut timers.slots[place as usize];
-                slot.0 = 0;
-                slot.1.take()
+                slot.generation = 0;
+                slot.waker.take()
             };
             if let Some(waker) = waker {
                 waker.wake();
@@ -133,31 +192,20 @@ impl Future for Sleep {
         if self.time.true_ms() >= self.at_ms {
             return Poll::Ready(());
         }
-        let at_ms = self.at_ms;
-        let inner = Rc::clone(&self.time.0);
-        let mut timers = inner.timers.borrow_mut();
-        if let Some(place) = self.place {
-            let slot = &mut timers.slots[place as usize];
-            if !slot
-                .1
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(context.waker()))
-            {
-                slot.1 = Some(context.waker().clone());
-            }
+        let mut timers = self.time.0.timers.borrow_mut();
+        let waker = context.waker();
+        let before = self
+            .place
+            .filter(|&place| !timers.slots[place as usize].wakes(waker));
+        if self.place.is_some() && before.is_none() {
             return Poll::Pending;
         }
-        timers.made += 1;
-        let generation = timers.made;
-        let slot = (generation, Some(context.waker().clone()));
-        let place = if let Some(place) = timers.free.pop() {
-            timers.slots[place as usize] = slot;
-            place
-        } else {
-            timers.slots.push(slot);
-            u32::try_from(timers.slots.len() - 1).expect("fewer than 4 billion timers")
-        };
-        timers.due.push(Reverse((at_ms, generation, place)));
+        // It is polled by another task than before: the timer that it shared is no longer its.
+        if let Some(place) = before {
+            timers.leave(place);
+        }
+        let joined = timers.join(self.at_ms, waker);
+        let place = joined.unwrap_or_else(|| timers.make(self.at_ms, waker));
         drop(timers);
         self.place = Some(place);
         Poll::Pending
@@ -167,9 +215,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            let mut timers = self.time.0.timers.borrow_mut();
-            timers.slots[place as usize] = (0, None);
-            timers.free.push(place);
+            self.time.0.timers.borrow_mut().leave(place);
         }
     }
 }

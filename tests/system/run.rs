@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::invariants::{self, Checker, Rules, Sight, Times, Violation};
 use crate::plan::{Fault, Plan, Planned, QUIET_MS, Stage};
 use crate::ports::{Shared, SimPorts};
-use crate::shapes::{self, Fallback, POLICIES, Shape, Signals};
+use crate::shapes::{self, Edition, Fallback, POLICIES, Shape, Signals};
 use crate::watch::SimWatch;
 use crate::world::demand::{PLATEAU_FROM_MS, RUN_MS, SILENCE_FROM_MS};
 use crate::world::prometheus::faults::{Fault as MetricsFault, History};
@@ -194,23 +194,23 @@ pub fn run(scene: &Scene, arguments: &Arguments) -> Outcome {
         process += 1;
     }
     director.tell();
-    let decisions = keep_journals(scene.seed, &shared, arguments);
+    let decisions = keep_journals(scene, &shared, arguments);
     let mut outcome = director.end();
     outcome.checks.push(("replay-is-equal", decisions));
     outcome
 }
 
 /// Makes every decision again from the journals, and keeps those that are asked for; how many decisions there were.
-fn keep_journals(seed: u64, shared: &Shared, arguments: &Arguments) -> u64 {
+fn keep_journals(scene: &Scene, shared: &Shared, arguments: &Arguments) -> u64 {
     let mut decisions = 0;
     for (policy, shelf) in shared.shelves.iter().enumerate() {
-        match shelf.replay() {
+        match shelf.replay(scene.shapes[policy].policy(Edition::First)) {
             Ok(replay) => decisions += replay.verified,
             Err(problem) => shared.trouble("replay-is-equal", format!("policy {policy}: {problem}")),
         }
         if let Some(folder) = &arguments.journals {
             shelf
-                .write(folder, seed, policy)
+                .write(folder, scene.seed, policy)
                 .expect("journals can be written");
         }
     }
@@ -256,7 +256,7 @@ fn checker(scene: &Scene, shared: &Shared) -> Checker {
                 Visible::Always => Sight::Named,
             },
         };
-        let policy = shape.policy(shapes::Edition::First);
+        let policy = shape.policy(Edition::First);
         Rules::new(&policy.config, &settings, &place)
     });
     let times = Times {

@@ -1,5 +1,7 @@
 //! The policies of a run, drawn from its seed, as documents that go through the same validation as everybody's.
 
+use std::cell::RefCell;
+
 use gpuscale::control::Policy;
 use gpuscale::policy::config::{Micro, Millis};
 
@@ -76,6 +78,11 @@ pub enum Budget {
     UsdPerHour(u32),
 }
 
+thread_local! {
+    /// The policies read last: the invariants, the loop and the replay want the same.
+    static READ: RefCell<Vec<Policy>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The policies of a seed.
 pub fn draw_all(seed: u64) -> [Shape; POLICIES] {
     std::array::from_fn(|id| Shape::draw(seed, id))
@@ -141,7 +148,16 @@ impl Shape {
 
     /// The policy as the loop runs it.
     pub fn policy(&self, edition: Edition) -> Policy {
-        Policy::new(&self.document(edition), self.id as i64, CLUSTER).expect("drawn policies are valid")
+        let document = self.document(edition);
+        READ.with_borrow_mut(|read| {
+            if let Some(known) = read.iter().find(|known| *known.document == *document) {
+                return known.clone();
+            }
+            let policy = Policy::new(&document, self.id as i64, CLUSTER).expect("drawn policies are valid");
+            read.truncate(2 * POLICIES - 1);
+            read.insert(0, policy.clone());
+            policy
+        })
     }
 
     /// The expression for the requests that wait.

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::rc::Rc;
 
 use gpuscale::control::ports::PolicyKey;
-use gpuscale::control::{Action, TickResult, Ticked, Watch};
+use gpuscale::control::{Action, Policy, TickResult, Ticked, Watch};
 use gpuscale::journal::{
-    self, ActionRecord, Beginning, InMemory, JournalError, Limits, Replay, Segments, Sink, TickRecord, Writer,
+    self, ActionRecord, Beginning, InMemory, JournalError, Limits, Replay, Replayer, Segments, Sink,
+    TickRecord, Writer,
 };
 use gpuscale::policy::Evaluation;
 use gpuscale::policy::evaluation::Quality;
@@ -99,11 +100,19 @@ impl Segments for Shelf {
 }
 
 impl Shelf {
-    /// Makes every decision in it again; what is wrong, if anything is.
-    pub fn replay(&self) -> Result<Replay, String> {
-        let kept = self.0.borrow();
-        let segments = kept.segments.values().map(Vec::as_slice);
-        let replay = journal::replay(segments, None).map_err(|error| error.to_string())?;
+    /// Makes every decision in it again, of which most were by `policy`; what is wrong, if anything is.
+    pub fn replay(&self, policy: Policy) -> Result<Replay, String> {
+        let known = journal::Policy {
+            name: policy.key.name.to_string(),
+            config: policy.config,
+            queries: policy.queries,
+        };
+        let mut replayer = Replayer::new(None).knowing(&policy.document, known);
+        for (number, segment) in &self.0.borrow().segments {
+            let fed = replayer.segment(&number.to_string(), segment.as_slice(), &mut |_| {});
+            fed.map_err(|error| error.to_string())?;
+        }
+        let replay = replayer.finish();
         if let Some(difference) = &replay.first_difference {
             return Err(format!(
                 "{} decisions came out otherwise, first {difference:?}",

@@ -112,7 +112,7 @@ impl Reader {
         series.len() == self.places.len() && self.places.iter().zip(series).all(same)
     }
 
-    /// Finds every series of an answer among the known; says whether any moved or is new.
+    /// Finds every series of an answer among the known; says whether any moved or is new. Then they are to be sorted.
     pub(super) fn locate(
         &mut self,
         series: &[AnswerSeries],
@@ -122,6 +122,7 @@ impl Reader {
         if self.is_as_before(series) {
             return false;
         }
+        self.order.clear();
         let mut places = std::mem::take(&mut self.places);
         places.resize(series.len(), None);
         let mut new: Vec<&AnswerSeries> = Vec::new();

@@ -192,7 +192,6 @@ fn rewind(intake: &mut Intake, before_ms: Millis, now_ms: Millis) {
 
 /// Finds the series of all answers, and gives numbers to devices that are new.
 fn locate(intake: &mut Intake, results: &Results) {
-    let mut moved = false;
     for want in 0..intake.readers.len() {
         let answer = answer(intake, results, want);
         let (Some(answer), Some(reader)) = (answer, intake.readers.get_mut(want)) else {
@@ -201,13 +200,13 @@ fn locate(intake: &mut Intake, results: &Results) {
         if reader.is_expression() || !reader.locate(&answer.series, &intake.mapping, &mut intake.census) {
             continue;
         }
-        moved = true;
         if reader.is_of_signal() {
             reader.report(&mut intake.census);
         }
     }
-    if intake.census.number() || moved {
-        for reader in &mut intake.readers {
+    let numbered = intake.census.number();
+    for reader in &mut intake.readers {
+        if numbered || reader.order.is_empty() {
             reader.sort(&intake.census);
         }
     }

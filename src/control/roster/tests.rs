@@ -393,7 +393,10 @@ fn with_a_view_what_comes_is_what_was_asked_for_and_what_was_evicted_is_no_suppl
 fn a_node_that_waits_for_its_driver_arrives_once_however_long_it_takes() {
     let mut rig = Rig::new(2);
     rig.hear(0, &nodes(0..2));
-    rig.update(Some(&view(vec![node(0, Some(-5_000), G), node(1, Some(-5_000), G)])));
+    rig.update(Some(&view(vec![
+        node(0, Some(-5_000), G),
+        node(1, Some(-5_000), G),
+    ])));
     rig.ask(4);
     for second in (30..7_200).step_by(30) {
         rig.hear(second, &nodes(0..2));

@@ -53,6 +53,8 @@ pub struct Prometheus {
     pools: Vec<Pool>,
     queries: Vec<Query>,
     selectors: Vec<Compiled>,
+    /// The selector that was asked for last.
+    asked: usize,
     /// When its clock was stepped under the samples that it has, and by how much.
     steps: Vec<(Millis, Millis)>,
 }
@@ -102,6 +104,7 @@ impl Prometheus {
             pools: pools.into_iter().enumerate().map(pool).collect(),
             queries: Vec::new(),
             selectors: Vec::new(),
+            asked: 0,
             steps: Vec::new(),
         }
     }
@@ -261,12 +264,14 @@ impl Prometheus {
     }
 
     fn compiled(&mut self, selector: &Selector) -> usize {
-        if let Some(known) = self
-            .selectors
-            .iter()
-            .position(|known| known.selector == *selector)
-        {
-            return known;
+        // Readers ask for the same selectors in turn.
+        let count = self.selectors.len();
+        let turns = (self.asked + 1..count).chain(0..count.min(self.asked + 1));
+        for known in turns {
+            if self.selectors[known].selector == *selector {
+                self.asked = known;
+                return known;
+            }
         }
         let finds = self.compile(selector);
         self.selectors.push(Compiled {
@@ -274,7 +279,8 @@ impl Prometheus {
             finds,
             foreign: Vec::new(),
         });
-        self.selectors.len() - 1
+        self.asked = self.selectors.len() - 1;
+        self.asked
     }
 
     fn compile(&self, selector: &Selector) -> Finds {
