@@ -17,6 +17,7 @@ use super::policy::Mode;
 use super::ports::{
     Accepted, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolState, Ports,
 };
+use super::roster::Naming;
 use super::session::{Session, Touched, Track};
 use super::state::{Ended, InFlight, Phase};
 use super::task::Slot;
@@ -36,7 +37,7 @@ struct Resize {
 /// Why a resize that was decided is not sent: a word and more about it.
 type Refusal = (&'static str, String);
 
-fn refusal<T>(word: &'static str, message: impl ToString) -> Result<T, Refusal> {
+fn refusal<T>(word: &'static str, message: impl std::fmt::Display) -> Result<T, Refusal> {
     Err((word, message.to_string()))
 }
 
@@ -124,7 +125,7 @@ fn plan(session: &Session, evaluation: &Evaluation, now: Now) -> Option<Resize> 
         && session.policy.config.suspend == Suspend::Active
         && !session.memory.is_conflicting()
     {
-        return onto_fallback(session, 0, decision.unplaced, now);
+        return onto_fallback(session, 0, placeable(session, decision.unplaced, now), now);
     }
     None
 }
@@ -164,6 +165,35 @@ fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Optio
         from,
         to: from.saturating_add(nodes),
     })
+}
+
+/// How much of a growth that the target cannot give fits under the group's bound. Missing nodes leave room only where
+/// they are known not to be there, and nothing that runs can still bring them: by the cluster view, with no operation in
+/// any pool. Else they may come after all, and the bound would be broken.
+fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
+    let observation = session.roster.observation(Naming::Unseen);
+    let timeout_ms = session.policy.config.provision_timeout_ms;
+    let coming = observation
+        .booting
+        .iter()
+        .filter(|booting| now.timer_ms.saturating_sub(booting.since_ms) < timeout_ms)
+        .fold(0_u32, |coming, booting| coming.saturating_add(booting.nodes));
+    let missing = observation
+        .asked
+        .saturating_sub(observation.ready.saturating_add(coming));
+    let runs = |track: &Track| {
+        let busy = track
+            .last
+            .as_ref()
+            .is_some_and(|pool| pool.state == PoolState::Busy);
+        busy || track.in_flight.is_some()
+    };
+    match session.roster.nodes_seen() {
+        Some(seen) if !session.pools.iter().any(runs) => {
+            unplaced.saturating_sub(seen.saturating_sub(observation.ready))
+        }
+        _ => unplaced.saturating_sub(missing),
+    }
 }
 
 /// Nodes of the pool at `index` that the budget still pays for, at the prices of all pools that have nodes. The engine

@@ -45,7 +45,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(reason: &'static str, message: impl ToString) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl std::fmt::Display) -> Self {
         Self {
             reason,
             message: message.to_string(),

@@ -62,17 +62,14 @@ pub(super) fn missing(config: &Config, observation: &Observation<'_>, now: Now) 
 }
 
 /// Growth that this pool cannot give: what the signals need within the bounds, less what works, is coming, or has
-/// just been asked for. Missing nodes may come after all, so they leave no room above the bound: promise 3 goes before
-/// promise 4.
+/// just been asked for. Whether missing nodes leave room for others is for the caller to know, who sees what became of
+/// them.
 pub(super) fn unplaced(context: &Context<'_>, memory: &Memory, size: u32) -> u32 {
     if context.missing == 0 && memory.capacity.is_none() {
         return 0;
     }
     let wanted = context.wish.needs.min(context.bounds.max);
-    let room = context.bounds.max.saturating_sub(size);
-    wanted
-        .saturating_sub(size.saturating_sub(context.missing))
-        .min(room)
+    wanted.saturating_sub(size.saturating_sub(context.missing))
 }
 
 /// Suspend, freeze and pause, for either direction.

@@ -177,7 +177,7 @@ impl Gate {
         let bits = draw(self.seed, &words);
         // Most calls of a moment go and come together, as over one connection; every fourth has its own way. Waking a
         // task costs more than what it then does.
-        let alone = bits >> 16 & 3 == 0;
+        let alone = (bits >> 16).is_multiple_of(4);
         let way = if alone {
             bits
         } else {

@@ -13,7 +13,12 @@
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "a simulation may fail as tests do, and its numbers are small"
+    clippy::match_overlapping_arm,
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "a simulation may fail as tests do, its numbers are small, and its tables are long"
 )]
 
 mod arguments;

@@ -199,29 +199,7 @@ impl Members {
         self.given_up = self
             .given_up
             .saturating_add(u32::try_from(newly_lost).unwrap_or(u32::MAX));
-        // After a shrink, those that left are not heard on; they are not waited for while others are there.
-        let newest_ms = self.list.iter().map(|member| member.last_ms).max();
-        let (newest_ms, late_ms) = (newest_ms.unwrap_or(Millis::MIN), intake.late_ms());
-        self.ranked.clear();
-        let candidates = (self.list.iter().enumerate())
-            .filter(|(_, member)| (member.expected && !lost(member)) || fresh(member) || !met)
-            .map(|(place, member)| {
-                let silent = !fresh(member);
-                let age = if silent {
-                    member.last_ms.saturating_neg()
-                } else {
-                    member.first_ms
-                };
-                let late = member.last_ms.saturating_add(late_ms) < newest_ms;
-                ((silent, late, !member.expected, age, member.id), place)
-            });
-        self.ranked.extend(candidates);
-        for (rank, _) in &mut self.ranked {
-            // Of the silent only the last word counts.
-            rank.1 &= !rank.0;
-            rank.2 &= !rank.0;
-        }
-        self.ranked.sort_unstable();
+        self.rank(intake, now_ms, given_up_ms, met);
         let kept = self
             .ranked
             .len()
@@ -240,6 +218,31 @@ impl Members {
         let kept = u32::try_from(kept).unwrap_or(u32::MAX);
         self.presume(slots.saturating_sub(kept), given_up_ms, now_ms);
         self.list.retain(|member| member.expected || member.heard);
+    }
+
+    /// Orders the nodes that may be kept.
+    fn rank(&mut self, intake: &Intake, now_ms: Millis, given_up_ms: Millis, met: bool) {
+        // After a shrink, those that left are not heard on; they are not waited for while others are there.
+        let newest_ms = self.list.iter().map(|member| member.last_ms).max();
+        let newest_ms = newest_ms.unwrap_or(Millis::MIN);
+        let (quiet_ms, late_ms) = (intake.quiet_ms(), intake.late_ms());
+        self.ranked.clear();
+        for (place, member) in self.list.iter().enumerate() {
+            let silent = !(member.heard && member.last_ms.saturating_add(quiet_ms) >= now_ms);
+            let waited_for = member.expected && member.last_ms >= given_up_ms;
+            if met && silent && !waited_for {
+                continue;
+            }
+            // Of the silent only the last word counts.
+            let rank = if silent {
+                (true, false, false, member.last_ms.saturating_neg(), member.id)
+            } else {
+                let late = member.last_ms.saturating_add(late_ms) < newest_ms;
+                (false, late, !member.expected, member.first_ms, member.id)
+            };
+            self.ranked.push((rank, place));
+        }
+        self.ranked.sort_unstable();
     }
 
     /// The last word of a node that is still waited for. While nobody at all is heard it is the source that is silent,

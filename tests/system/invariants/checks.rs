@@ -54,13 +54,13 @@ type Spoil = fn(&mut Story);
 /// An invariant, what breaks it, in which story, and how.
 const BAD: &[(Invariant, &str, fn() -> Story, Spoil)] = &[
     (Invariant::Bounds, "a growth above max", Story::faults, |s| {
-        s.arrival(GROWTH_MS).to = 9
+        s.arrival(GROWTH_MS).to = 9;
     }),
     (Invariant::Bounds, "a shrink below min", Story::faults, |s| {
-        s.arrival(SHRINK_MS).to = 0
+        s.arrival(SHRINK_MS).to = 0;
     }),
     (Invariant::OneInFlight, "two operations", Story::faults, |s| {
-        s.arrival(SHRINK_MS).ours_running = true
+        s.arrival(SHRINK_MS).ours_running = true;
     }),
     (
         Invariant::OneInFlight,
@@ -71,27 +71,26 @@ const BAD: &[(Invariant, &str, fn() -> Story, Spoil)] = &[
         },
     ),
     (Invariant::OneSubmission, "two submissions", Story::faults, |s| {
-        s.add(GROWTH_MS + 400, sent(1, 4))
+        s.add(GROWTH_MS + 400, sent(1, 4));
     }),
     (
         Invariant::IfMatch,
         "a write without a fence",
         Story::faults,
         |s| {
-            s.replace(|event| match event {
-                Event::ResizeSent { pool, count, .. } => {
+            s.replace(|event| {
+                if let Event::ResizeSent { pool, count, .. } = event {
                     *event = Event::ResizeSent {
                         pool: *pool,
                         etag: String::new(),
                         count: *count,
                     }
                 }
-                _ => {}
             });
         },
     ),
     (Invariant::IfMatch, "a stale fence", Story::faults, |s| {
-        s.arrival(SHRINK_MS).etag_current = false
+        s.arrival(SHRINK_MS).etag_current = false;
     }),
     (
         Invariant::NeverRepeated,

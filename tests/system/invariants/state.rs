@@ -237,7 +237,7 @@ impl State {
             Event::ResizeReturned { pool } => self.submitting.retain(|other| other != pool),
             Event::ResizeArrived(arrived) => self.arrive(at_ms, arrived),
             Event::OperationEnded { pool, ours, outcome } => {
-                self.operation_ended(at_ms, *pool, *ours, outcome)
+                self.operation_ended(at_ms, *pool, *ours, outcome);
             }
             Event::ForeignWrite { pool, .. } => {
                 self.pools[*pool].disturbed_seq = self.seq;
