@@ -132,7 +132,7 @@ async fn live<P: Ports, W: Watch>(shared: &Rc<Shared<P, W>>, slot: &Slot) {
     session.journal.keep(|sink| sink.flush());
     if session.state == State::Live {
         // Nothing can be done about a failure here: the next start then counts as one after a crash.
-        let _ = save(shared, &mut session, Ended::Cleanly).await;
+        let _ = guarded(save(shared, &mut session, Ended::Cleanly)).await;
     }
 }
 

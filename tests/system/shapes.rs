@@ -91,6 +91,12 @@ pub fn draw_all(seed: u64) -> [Shape; POLICIES] {
 impl Shape {
     fn draw(seed: u64, id: PolicyId) -> Self {
         let mut stream = Stream::new(seed, &[0x5a9e, id as u64]);
+        // Where the stabilization window is long, it hides whether the cooldown is kept.
+        let eager = if Stream::new(seed, &[0x57ab, id as u64]).percent(33) {
+            5
+        } else {
+            1
+        };
         let gpus_per_node = *stream.of(&[1_u32, 2, 2, 4, 4, 8]);
         let max_nodes = MAX_GPUS / gpus_per_node;
         let min_nodes = u32::try_from(stream.between(0, 2)).unwrap_or(0).min(max_nodes);
@@ -132,8 +138,8 @@ impl Shape {
                     .then(|| (stream.between(10, 40), stream.between(5, 12))),
             },
             target_percent: stream.between(60, 75),
-            stabilization_ms: stream.between(5, 20) * MINUTE_MS,
-            cooldown_ms: stream.between(2, 10) * MINUTE_MS,
+            stabilization_ms: stream.between(5, 20) * MINUTE_MS / eager,
+            cooldown_ms: stream.between(2, 10) * MINUTE_MS * eager.min(2),
             provision_timeout_ms: stream.between(12, 20) * MINUTE_MS,
             settle_ms: stream.between(1, 3) * MINUTE_MS,
             max_age_ms: stream.between(90, 180) * 1_000,

@@ -104,10 +104,12 @@ fn in_grace(state: &State, findings: &mut Findings, at_ms: Millis, asked_ms: Mil
 
 /// The first word after a start takes longer: the state is loaded, and ticks are spread over an interval.
 fn heard(state: &State, findings: &mut Findings, at_ms: Millis, policy: PolicyId) {
-    let Some((last_ms, first)) = state.policies[policy].heard else {
+    let known = &state.policies[policy];
+    let Some((last_ms, first)) = known.heard else {
         return;
     };
-    if !state.up || state.stopping_ms.is_some() {
+    // The last tick of a policy that was taken away may end after its removal.
+    if !state.up || state.stopping_ms.is_some() || known.absent_since_ms.is_some() {
         return;
     }
     let rules = &state.rules[policy];
