@@ -168,8 +168,8 @@ fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Optio
 }
 
 /// How much of a growth that the target cannot give fits under the group's bound. Missing nodes leave room only where
-/// they are known not to be there, and nothing that runs can still bring them: by the cluster view, with no operation in
-/// any pool. Else they may come after all, and the bound would be broken.
+/// they are known not to be there, and nothing can still bring them: by the cluster view, with no operation in any pool
+/// for `provisionTimeout`. Else they may come after all, and the bound would be broken.
 fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
     let observation = session.roster.observation(Naming::Unseen);
     let timeout_ms = session.policy.config.provision_timeout_ms;
@@ -181,15 +181,12 @@ fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
     let missing = observation
         .asked
         .saturating_sub(observation.ready.saturating_add(coming));
-    let runs = |track: &Track| {
-        let busy = track
-            .last
-            .as_ref()
-            .is_some_and(|pool| pool.state == PoolState::Busy);
-        busy || track.in_flight.is_some()
+    let unsettled = |track: &Track| {
+        let quiet_ms = now.timer_ms.saturating_sub(track.busy_ms);
+        track.in_flight.is_some() || quiet_ms < timeout_ms
     };
     match session.roster.nodes_seen() {
-        Some(seen) if !session.pools.iter().any(runs) => {
+        Some(seen) if !session.pools.iter().any(unsettled) => {
             unplaced.saturating_sub(seen.saturating_sub(observation.ready))
         }
         _ => unplaced.saturating_sub(missing),
