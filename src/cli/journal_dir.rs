@@ -81,7 +81,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "not a segment").unwrap();
         let limits = Limits {
-            total_bytes: 1_500,
+            total_bytes: 900,
             segment_bytes: 1,
             ..Limits::default()
         };
@@ -112,7 +112,7 @@ mod tests {
             .iter()
             .map(|(_, bytes)| bytes)
             .sum();
-        assert!(bytes <= 1_500, "{bytes}");
+        assert!(bytes <= 900, "{bytes}");
         for (_, path) in files {
             let records: Result<Vec<_>, _> = Reader::new(fs::File::open(path).unwrap()).collect();
             assert_eq!(records.unwrap().len(), 2);
