@@ -128,7 +128,6 @@ struct Counts {
     free_gpus: Option<u32>,
     node_price: Option<Micro>,
     gpu_pods: bool,
-    seen: u32,
 }
 
 impl Roster {
@@ -179,7 +178,6 @@ impl Roster {
             free_gpus: None,
             node_price: price(input),
             gpu_pods: false,
-            seen: 0,
         };
         self.waiting.clear();
         self.nodes.clear();
@@ -194,7 +192,6 @@ impl Roster {
         let (mut ready, mut schedulable, mut free) = (0_u32, 0_u32, 0_u32);
         for view in input.pools.iter().filter_map(|pool| pool.view) {
             self.waiting.extend(&view.waiting);
-            self.counts.seen += u32::try_from(view.nodes.len()).unwrap_or(u32::MAX);
             for node in &view.nodes {
                 let usable = node.ready_since_ms.is_some() && node.schedulable_gpus > 0;
                 ready += u32::from(node.ready_since_ms.is_some());
@@ -247,12 +244,6 @@ impl Roster {
     #[must_use]
     pub fn any_gpu_pod(&self) -> bool {
         self.counts.gpu_pods
-    }
-
-    /// Nodes that are there, whatever their state, by the cluster view; `None` without one.
-    #[must_use]
-    pub fn nodes_seen(&self) -> Option<u32> {
-        self.counts.free_gpus.map(|_| self.counts.seen)
     }
 
     /// Nodes that were asked for and are not heard, where there is no cluster view to say that no pod is on them: then

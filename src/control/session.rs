@@ -12,7 +12,7 @@ use crate::policy::{Memory, Windows};
 
 use super::intake::Intake;
 use super::policy::Policy;
-use super::ports::{PolicyKey, Pool, PoolKey, PoolState};
+use super::ports::{PolicyKey, Pool, PoolKey};
 use super::roster::{Arrivals, Roster};
 use super::state::{Ended, InFlight, Phase, STATE_VERSION, Saved, SavedPool};
 use super::{Failure, Freeze};
@@ -70,9 +70,6 @@ pub(super) struct Track {
     pub(super) count: Option<u32>,
     /// The pool as last read by this process, for ticks in which a fallback pool cannot be read.
     pub(super) last: Option<Pool>,
-    /// Timer at which an operation was last seen in it, or it was stopped; the start of the session if none was. What an
-    /// operation, anybody's, leaves out may still come for a while.
-    pub(super) busy_ms: Millis,
     pub(super) arrivals: Arrivals,
     pub(super) in_flight: Option<InFlight>,
     /// A fallback pool's own memory of a capacity failure.
@@ -86,9 +83,8 @@ pub(super) struct Track {
 }
 
 impl Track {
-    fn new(key: PoolKey, now: Now) -> Self {
+    fn new(key: PoolKey) -> Self {
         Self {
-            busy_ms: now.timer_ms,
             key,
             count: None,
             last: None,
@@ -151,7 +147,7 @@ impl Session {
             intake,
             roster: Roster::default(),
             memory: Memory::default(),
-            pools: pools.cloned().map(|key| Track::new(key, now)).collect(),
+            pools: pools.cloned().map(Track::new).collect(),
             state: State::Unread,
             touched: Touched::Yes,
             journal: Journal { sink, broken: None },
@@ -284,14 +280,6 @@ impl Track {
             }
             flight
         });
-    }
-
-    /// Takes note of the pool as it was read.
-    pub(super) fn saw(&mut self, pool: &Pool, now: Now) {
-        if matches!(pool.state, PoolState::Busy | PoolState::Stopped) {
-            self.busy_ms = now.timer_ms;
-        }
-        self.last = Some(pool.clone());
     }
 
     /// Whether its owner may be asked for a resize now.

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use crate::journal::JournalError;
 use crate::policy::config::{Suspend, VictimPolicy};
 use crate::policy::evaluation::Evaluation;
+use crate::policy::most_by_rate;
 use crate::policy::observation::Now;
 
 use super::deadline::with_timeout;
@@ -53,14 +54,14 @@ pub(super) async fn act<P: Ports, W: Watch>(
         session.wanted_since_ms = None;
         return;
     };
-    let mut wanted = session.wanted_since_ms.get_or_insert(now.timer_ms).to_owned();
+    let since_ms = *session.wanted_since_ms.get_or_insert(now.timer_ms);
     if session.policy.mode == Mode::Recommend {
         tell_once(shared, session, resize, ("recommended", ""), now);
         return;
     }
     let priority = Priority {
         direction: Direction::of(resize.from, resize.to),
-        since_ms: std::mem::take(&mut wanted),
+        since_ms,
         policy: session.key().clone(),
     };
     let turnstile = shared.turnstile(&session.policy.target.cluster);
@@ -167,12 +168,12 @@ fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Optio
     })
 }
 
-/// How much of a growth that the target cannot give fits under the group's bound. Missing nodes leave room only where
-/// they are known not to be there, and nothing can still bring them: by the cluster view, with no operation in any pool
-/// for `provisionTimeout`. Else they may come after all, and the bound would be broken.
+/// How much of a growth that the target cannot give fits under the group's bound and within its rate. Missing nodes may
+/// come after all, so they leave no room: promise 3 goes before promise 4.
 fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
+    let config = &session.policy.config;
     let observation = session.roster.observation(Naming::Unseen);
-    let timeout_ms = session.policy.config.provision_timeout_ms;
+    let timeout_ms = config.provision_timeout_ms;
     let coming = observation
         .booting
         .iter()
@@ -181,16 +182,10 @@ fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
     let missing = observation
         .asked
         .saturating_sub(observation.ready.saturating_add(coming));
-    let unsettled = |track: &Track| {
-        let quiet_ms = now.timer_ms.saturating_sub(track.busy_ms);
-        track.in_flight.is_some() || quiet_ms < timeout_ms
-    };
-    match session.roster.nodes_seen() {
-        Some(seen) if !session.pools.iter().any(unsettled) => {
-            unplaced.saturating_sub(seen.saturating_sub(observation.ready))
-        }
-        _ => unplaced.saturating_sub(missing),
-    }
+    let by_rate = most_by_rate(config, &session.memory, now, observation.asked);
+    unplaced
+        .saturating_sub(missing)
+        .min(by_rate.saturating_sub(observation.asked))
 }
 
 /// Nodes of the pool at `index` that the budget still pays for, at the prices of all pools that have nodes. The engine

@@ -347,7 +347,7 @@ fn note_count(session: &mut Session, index: usize, seen: &PoolSight, now: Now) -
     };
     let count = match &seen.pool {
         Ok(pool) => {
-            track.saw(pool, now);
+            track.last = Some(pool.clone());
             pool.count
         }
         // A fallback pool that is no more has no nodes.

@@ -231,6 +231,13 @@ fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     );
 }
 
+/// The largest size that the growth limits of a policy allow now: for growth that a fallback pool takes over, which has
+/// the same limits as the target's.
+#[must_use]
+pub fn most_by_rate(config: &Config, memory: &Memory, now: Now, asked: u32) -> u32 {
+    largest(&config.up, memory, now, asked)
+}
+
 /// Largest size that the rate policies allow: `base + v`, or ⌈base × (1 + v %)⌉, with the size at the start of the
 /// period as base (Kubernetes, `podautoscaler/horizontal.go`, `calculateScaleUpLimit`). A percentage always leaves
 /// room for one node, since any percentage of an empty pool is nothing.

@@ -196,14 +196,8 @@ fn bounds(state: &State, findings: &mut Findings, at_ms: Millis, arrived: &Arriv
     let elsewhere: u32 = others.map(|&pool| truth.count(pool)).filter(|_| known).sum();
     let after = arrived.to + elsewhere;
     let grows = arrived.to > arrived.from;
-    // Nodes that were asked for and are known not to be there leave room for those of another pool: the bound is one of
-    // nodes that are there or coming.
-    let there: u32 = rules.pools.iter().map(|&pool| truth.present(pool)).sum();
-    let fits = after <= rules.max
-        || (rules.sight == super::Sight::Named
-            && there + arrived.to.saturating_sub(arrived.from) <= rules.max);
     let holds = if grows {
-        fits && arrived.to <= rules.pool_max
+        after <= rules.max && arrived.to <= rules.pool_max
     } else {
         after >= rules.min || !known
     };
