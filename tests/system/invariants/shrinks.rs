@@ -237,14 +237,16 @@ fn rate(state: &State, findings: &mut Findings, at_ms: Millis, owner: PolicyId, 
     let behavior: &Behavior = if grows { &rules.up } else { &rules.down };
     let most = allowed(behavior, |period_ms| {
         // A restart may have moved the timers by the error of a clock.
-        let reach_ms = period_ms - (rules.interval_ms + AT_ONCE_MS).min(period_ms / 2);
+        let error_ms = (rules.interval_ms + AT_ONCE_MS).min(period_ms / 2);
         let recent = policy
             .own
             .iter()
             .rev()
             .filter(|own| own.told && own.seq < record.seq);
+        // What went the other way gives room, and what went this way takes it: either may be just inside the period.
         let net: i64 = recent
-            .take_while(|own| record.at_ms - own.decided_ms < reach_ms)
+            .take_while(|own| record.at_ms - own.decided_ms < period_ms + error_ms)
+            .filter(|own| (own.delta > 0) != grows || record.at_ms - own.decided_ms < period_ms - error_ms)
             .map(|own| own.delta)
             .sum();
         let base = u32::try_from((i64::from(record.from) - net).max(0)).unwrap_or(0);
