@@ -256,8 +256,9 @@ impl Roster {
         }
     }
 
-    /// Nodes that report beyond those asked for. A few do for a while after a shrink; if they go on, the devices of
-    /// other pools are read too, and the policy's labels are to be narrowed.
+    /// Nodes that report beyond those asked for, where there is no cluster view to say which of them are gone: then a
+    /// node that is gone may stand for one that works, and the platform must not choose. A few report for a while after
+    /// a shrink; if they go on, the devices of other pools are read too, and the policy's labels are to be narrowed.
     #[must_use]
     pub fn excess_nodes(&self) -> u32 {
         self.members.excess

@@ -296,6 +296,14 @@ fn within_limits<P: Ports, W: Watch>(
         );
         return refusal("NodesUnheard", message);
     }
+    if session.roster.excess_nodes() > 0 {
+        let message = format!(
+            "{} nodes report beyond those asked for, and which of them left is not known without a cluster view; if \
+             they go on, narrow the labels",
+            session.roster.excess_nodes()
+        );
+        return refusal("NodesExcess", message);
+    }
     if let Some(JournalError(error)) = &session.journal.broken {
         return refusal(
             "JournalBroken",

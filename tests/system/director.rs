@@ -482,12 +482,14 @@ fn digest(event: &Event) -> u64 {
         } => draw(5, &[*policy as u64, u64::from(*in_flight), u64::from(*kept)]),
         Event::MetricsRead {
             policy,
+            of_signal,
             whole,
             newest_ms,
         } => draw(
             6,
             &[
                 *policy as u64,
+                u64::from(*of_signal),
                 u64::from(*whole),
                 newest_ms.unwrap_or(0).cast_unsigned(),
             ],

@@ -37,7 +37,7 @@ pub enum Event {
     /// A resize left the controller; it may never arrive.
     ResizeSent { pool: PoolId, etag: String, count: u32 },
     /// Its answer, or the loss of it, came back to the controller.
-    ResizeReturned { pool: PoolId },
+    ResizeReturned { pool: PoolId, answered: bool },
     /// A resize reached the platform.
     ResizeArrived(Arrived),
     /// An operation ended.
@@ -57,9 +57,11 @@ pub enum Event {
     },
     /// A node's GPUs became schedulable.
     NodeCame { pool: PoolId },
-    /// The state of a policy's metrics as read by the controller in one call: whether it got a whole answer.
+    /// The state of a policy's metrics as read by the controller in one call: whether a signal is read from it, and
+    /// whether the answer was whole.
     MetricsRead {
         policy: PolicyId,
+        of_signal: bool,
         whole: bool,
         newest_ms: Option<Millis>,
     },

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use gpuscale::control::ports::{
     Accepted, Answer, ClusterError, ClusterView, Completeness, MetricsSource, NodePools, PolicyKey, Pool,
-    PoolError, PoolErrorKind, PoolKey, Ports, Progress, Randomness, ReadRequest, SourceError,
+    PoolError, PoolErrorKind, PoolKey, Ports, Progress, Randomness, ReadRequest, Selector, SourceError,
     SourceErrorKind, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
@@ -22,6 +22,7 @@ use crate::gate::{Fate, Gate, Passage, Port, Side, Silence};
 use crate::invariants::Violation;
 use crate::shapes::POLICIES;
 use crate::watch::Shelf;
+use crate::world::prometheus::METRICS;
 use crate::world::whole::World;
 
 /// The words of a panic that the plan wanted.
@@ -249,6 +250,7 @@ impl MetricsSource for Calls {
         };
         self.0.log(Event::MetricsRead {
             policy,
+            of_signal: of_signal(request.selector),
             whole,
             newest_ms,
         });
@@ -262,6 +264,14 @@ impl Calls {
         let answer = self.0.world.borrow_mut().metrics(self.0.time.true_ms(), request);
         self.back(passage).await.map_err(source_error)?;
         answer
+    }
+}
+
+/// Whether a signal is read from it: the policies have utilization and an expression, and no other metric.
+fn of_signal(selector: &Selector) -> bool {
+    match selector {
+        Selector::Metric { name, .. } => *name == METRICS[0],
+        Selector::Expression { .. } => true,
     }
 }
 
@@ -306,9 +316,10 @@ impl NodePools for Calls {
             etag: seen.etag.clone(),
             count,
         });
-        let _told = Returned {
+        let told = Returned {
             shared: &self.0,
             pool,
+            answered: Cell::new(false),
         };
         let sent = match passage.fate {
             Fate::Refused | Fate::RequestLost(_) => None,
@@ -335,6 +346,7 @@ impl NodePools for Calls {
             None => return Err(pool_error(refusal(passage.fate))),
         };
         self.back(passage).await.map_err(pool_error)?;
+        told.answered.set(true);
         answer
     }
 
@@ -362,11 +374,15 @@ fn refusal(fate: Fate) -> Turned {
 struct Returned<'a> {
     shared: &'a Shared,
     pool: PoolId,
+    answered: Cell<bool>,
 }
 
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
-        self.shared.log(Event::ResizeReturned { pool: self.pool });
+        self.shared.log(Event::ResizeReturned {
+            pool: self.pool,
+            answered: self.answered.get(),
+        });
     }
 }
 

@@ -48,6 +48,10 @@ impl Truth for World {
             .known_time(pool, &self.fleets[pool], (from_ms, to_ms), hold_ms, warm_up_ms)
     }
 
+    fn stepped_ms(&self, from_ms: Millis, to_ms: Millis) -> Millis {
+        self.prometheus.stepped_ms(from_ms, to_ms)
+    }
+
     fn newest_sample_ms(&self, pool: PoolId) -> Option<Millis> {
         self.prometheus.newest_sample_ms(pool, &self.fleets[pool])
     }

@@ -28,11 +28,11 @@ struct Frame {
     power: Power,
 }
 
-/// Whether power could be read in this round.
+/// Whether power could be read in this round, of every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Power {
     Answered,
-    Failed,
+    Unknown,
 }
 
 pub(super) fn take(intake: &mut Intake, results: &Results) {
@@ -119,8 +119,8 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
         let Some(reader) = intake.readers.get(want) else {
             continue;
         };
-        if status == ReadStatus::Failed && reader.has(Use::Power) {
-            power = Power::Failed;
+        if reader.has(Use::Power) {
+            power = Power::Unknown;
         }
         for signal in reader.uses.iter().filter_map(|what| what.signal()) {
             if let Some(read) = intake.reads.get_mut(usize::from(signal)) {
@@ -501,7 +501,7 @@ impl Taker<'_> {
         let working = |(last_ms, power): (Millis, Micro)| {
             power > WORKING_POWER && at_ms >= last_ms.saturating_add(hold_ms)
         };
-        self.frame.power == Power::Failed && value <= READS_ZERO && self.device.power.is_some_and(working)
+        self.frame.power == Power::Unknown && value <= READS_ZERO && self.device.power.is_some_and(working)
     }
 }
 

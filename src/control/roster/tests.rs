@@ -296,7 +296,7 @@ fn a_ghost_beyond_the_count_is_not_expected() {
     rig.tick(0, &nodes(0..2));
     rig.ask(1);
     assert_eq!(rig.tick(30, &nodes(0..2)), (2, 2));
-    assert_eq!(rig.roster.excess_nodes(), 1);
+    assert_eq!(rig.roster.excess_nodes(), 1, "and nothing shrinks by count");
     // The one that was taken for the ghost is the one that stays.
     assert_eq!(rig.tick(300, &nodes(1..2)), (2, 2));
     assert_eq!(rig.roster.excess_nodes(), 0);

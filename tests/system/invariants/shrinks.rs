@@ -55,7 +55,7 @@ pub fn recorded(state: &State, findings: &mut Findings, at_ms: Millis, policy: P
     });
     // Timers of a restarted process are as good as the clock it was moved by: a tick's worth is let go.
     let slack_ms = rules.interval_ms + AT_ONCE_MS;
-    if let Some(own) = policy.own.iter().rev().find(|own| own.told) {
+    if let Some(own) = policy.own.iter().rev().find(|own| own.is_known(at_ms)) {
         let quiet_ms = at_ms - own.at_ms;
         findings.check(
             at_ms,
@@ -120,7 +120,9 @@ pub fn arrived(
     if arrived.answer == "accepted" && is_target && record.to != record.from {
         rate(state, findings, at_ms, owner, record);
     }
-    if arrived.to >= arrived.from {
+    // What is fenced off was decided for another count, and may have been growth.
+    let fenced_off = !arrived.etag_current && arrived.answer != "accepted";
+    if arrived.to >= arrived.from || fenced_off {
         return;
     }
     data(findings, at_ms, arrived.pool, rules, record, truth);
@@ -128,7 +130,7 @@ pub fn arrived(
         // Which of a group's pools carries the load is not asked; NodesLeft tells.
         return;
     }
-    let idle_ms = record.at_ms - rules.idle_ms;
+    let idle_ms = record.at_ms - seen_ms(rules, rules.idle_ms, record.at_ms, truth);
     let busy = busy_since(state, arrived.pool, owner, rules, (idle_ms, record.at_ms), truth);
     findings.check(at_ms, Invariant::NoBusyTaken, busy.is_none(), || {
         format!(
@@ -149,6 +151,13 @@ pub fn arrived(
             )
         });
     }
+}
+
+/// How much of the true time a window of the source's clock spans. A step of that clock that is shorter than a sample
+/// speaks for cannot be told from a scrape that is missing.
+fn seen_ms(rules: &Rules, window_ms: Millis, to_ms: Millis, truth: &dyn Truth) -> Millis {
+    let stepped_ms = truth.stepped_ms(to_ms - window_ms, to_ms);
+    window_ms - stepped_ms.min(rules.hold_ms).min(window_ms)
 }
 
 /// When, within a range, the pool carried load for longer than a sample may hide: each speaks for the hold limit, and
@@ -185,7 +194,10 @@ fn data(
     truth: &dyn Truth,
 ) {
     let to_ms = record.at_ms;
-    let share = |window_ms: Millis| known_share(truth, pool, rules, (to_ms - window_ms, to_ms));
+    let share = |window_ms: Millis| {
+        let from_ms = to_ms - seen_ms(rules, window_ms, to_ms, truth);
+        known_share(truth, pool, rules, (from_ms, to_ms))
+    };
     // Enough of the devices at enough of the instants: the product of both.
     let enough = rules.min_coverage * rules.min_coverage / ONE - COVERAGE_SLACK;
     for &window_ms in &rules.windows_ms {
@@ -242,7 +254,7 @@ fn rate(state: &State, findings: &mut Findings, at_ms: Millis, owner: PolicyId, 
             .own
             .iter()
             .rev()
-            .filter(|own| own.told && own.seq < record.seq);
+            .filter(|own| own.is_known(at_ms) && own.seq < record.seq);
         // What went the other way gives room, and what went this way takes it: either may be just inside the period.
         let net: i64 = recent
             .take_while(|own| record.at_ms - own.decided_ms < period_ms + error_ms)

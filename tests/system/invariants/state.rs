@@ -20,6 +20,8 @@ pub const BURST: Millis = 20;
 const MOST_SENT: usize = 16;
 /// Longer than any period of a rate limit.
 const OWN_MS: Millis = 3 * 60 * MINUTE_MS;
+/// From when a request without an answer may be taken for lost: longer than any call may take.
+const LOST_MS: Millis = MINUTE_MS;
 
 /// The record of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +46,20 @@ pub struct Own {
     pub at_ms: Millis,
     pub decided_ms: Millis,
     pub delta: i64,
+    pub sent_ms: Millis,
     /// Whether the controller could tell it from somebody else's: a write on top of it hides it.
     pub told: bool,
+    /// Whether the platform's answer reached the controller, and whether a decision started from what it did.
+    pub answered: bool,
+    pub seen: bool,
+}
+
+impl Own {
+    /// Whether the controller can know at that time that the platform took it. If no answer came and the pool goes on
+    /// being shown as it was, it is taken for lost; its etag keeps what is decided then from being done twice.
+    pub fn is_known(&self, at_ms: Millis) -> bool {
+        self.told && (self.answered || self.seen || at_ms - self.sent_ms < LOST_MS)
+    }
 }
 
 /// A decision that repeats itself.
@@ -234,7 +248,7 @@ impl State {
                 }
             }
             Event::ResizeSent { pool, count, .. } => self.send(at_ms, *pool, *count),
-            Event::ResizeReturned { pool } => self.submitting.retain(|other| other != pool),
+            Event::ResizeReturned { pool, answered } => self.returned(*pool, *answered),
             Event::ResizeArrived(arrived) => self.arrive(at_ms, arrived),
             Event::OperationEnded { pool, ours, outcome } => {
                 self.operation_ended(at_ms, *pool, *ours, outcome);
@@ -246,10 +260,12 @@ impl State {
                 }
             }
             Event::NodesLeft { pool, .. } | Event::NodeCame { pool } => self.serves(*pool, at_ms, truth),
+            Event::MetricsRead { of_signal: false, .. } => {}
             Event::MetricsRead {
                 policy,
                 whole,
                 newest_ms,
+                ..
             } => {
                 let policy = &mut self.policies[*policy];
                 match (whole, newest_ms) {
@@ -355,9 +371,22 @@ impl State {
             at_ms,
             decided_ms,
             delta,
+            sent_ms: policy.sent_ms,
             told: true,
+            answered: false,
+            seen: false,
         });
         policy.unseen.push_back(delta);
+    }
+
+    fn returned(&mut self, pool: PoolId, answered: bool) {
+        self.submitting.retain(|&other| other != pool);
+        let policy = self.pools[pool].owner.map(|owner| &mut self.policies[owner]);
+        if let Some(policy) = policy.filter(|_| answered) {
+            let sent_ms = policy.sent_ms;
+            let newest = policy.own.back_mut().filter(|own| own.at_ms >= sent_ms);
+            newest.into_iter().for_each(|own| own.answered = true);
+        }
     }
 
     fn operation_ended(&mut self, at_ms: Millis, pool: PoolId, ours: bool, outcome: &str) {
@@ -438,7 +467,7 @@ impl Policy {
         let Some(decided) = decided else { return };
         if let Some(seen) = self.seen.replace(decided.from)
             && seen != decided.from
-            && !self.explains(i64::from(decided.from) - i64::from(seen))
+            && !self.explains(at_ms, i64::from(decided.from) - i64::from(seen))
         {
             self.startle(at_ms);
         }
@@ -454,13 +483,20 @@ impl Policy {
     }
 
     /// Whether resizes of ours, in order, explain a change of the count.
-    fn explains(&mut self, change: i64) -> bool {
+    fn explains(&mut self, at_ms: Millis, change: i64) -> bool {
         let mut sum = 0;
         let found = self.unseen.iter().position(|delta| {
             sum += delta;
             sum == change
         });
-        found.map(|last| self.unseen.drain(..=last)).is_some()
+        let Some(last) = found else { return false };
+        let first = self.own.len().saturating_sub(self.unseen.len());
+        for own in self.own.iter_mut().skip(first).take(last + 1) {
+            own.told = own.is_known(at_ms);
+            own.seen = true;
+        }
+        self.unseen.drain(..=last);
+        true
     }
 
     /// A decision started from a count that somebody else made.

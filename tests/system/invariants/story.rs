@@ -66,6 +66,7 @@ impl Story {
         );
         let partial = Event::MetricsRead {
             policy: 0,
+            of_signal: true,
             whole: false,
             newest_ms: Some(0),
         };
@@ -150,6 +151,7 @@ impl Story {
                     at_ms - 2,
                     Event::MetricsRead {
                         policy,
+                        of_signal: true,
                         whole: true,
                         newest_ms: Some(at_ms),
                     },
@@ -172,7 +174,13 @@ impl Story {
         );
         self.add(at_ms + 300, sent(0, to));
         self.add(at_ms + 500, Event::ResizeArrived(taken(0, from, to)));
-        self.add(at_ms + 700, Event::ResizeReturned { pool: 0 });
+        self.add(
+            at_ms + 700,
+            Event::ResizeReturned {
+                pool: 0,
+                answered: true,
+            },
+        );
         self.add(
             at_ms + 2 * MINUTE_MS,
             Event::OperationEnded {
@@ -277,6 +285,10 @@ impl Truth for Fake {
 
     fn known_share(&self, _: PoolId, _: Millis, _: Millis, _: Millis, _: Millis) -> Micro {
         self.known
+    }
+
+    fn stepped_ms(&self, _: Millis, _: Millis) -> Millis {
+        0
     }
 
     fn newest_sample_ms(&self, _: PoolId) -> Option<Millis> {

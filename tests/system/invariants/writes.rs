@@ -44,12 +44,13 @@ pub fn sent(
 /// An operation that began while the controller was between its last read and the write is for the platform to
 /// refuse: two calls with their timeouts, the read and the save.
 fn one_in_flight(state: &State, findings: &mut Findings, at_ms: Millis, pool: PoolId, truth: &dyn Truth) {
-    let Some((_, rules, _)) = state.owner(pool) else {
+    let Some((_, rules, policy)) = state.owner(pool) else {
         return;
     };
+    let known = policy.own.back().is_none_or(|own| own.is_known(at_ms));
     let running = state.pools[pool]
         .running_ms
-        .filter(|_| truth.operation_runs(pool));
+        .filter(|_| known && truth.operation_runs(pool));
     let unseen_ms = 2 * rules.call_ms + AT_ONCE_MS;
     let late = running.is_some_and(|since_ms| at_ms - since_ms > unseen_ms);
     let twice = state.submitting.contains(&pool);

@@ -27,7 +27,8 @@ use super::fleet::Fleet;
 use exporter::{Exporter, float};
 use faults::{Active, Fault, History};
 use pool::{Pool, Within};
-use series::{METRICS, Query};
+pub use series::METRICS;
+use series::Query;
 
 /// Scrapes between two rounds of forgetting devices that are gone.
 const FORGET_EVERY: u64 = 40;
@@ -57,6 +58,8 @@ pub struct Prometheus {
     asked: usize,
     /// When its clock was stepped under the samples that it has, and by how much.
     steps: Vec<(Millis, Millis)>,
+    /// When the clock was set forward, and how far, whatever became of the history.
+    set_forward: Vec<(Millis, Millis)>,
 }
 
 /// A selector and what it comes to.
@@ -106,6 +109,7 @@ impl Prometheus {
             selectors: Vec::new(),
             asked: 0,
             steps: Vec::new(),
+            set_forward: Vec::new(),
         }
     }
 
@@ -146,6 +150,7 @@ impl Prometheus {
     }
 
     fn step(&mut self, true_ms: Millis, by_ms: Millis, history: History) {
+        self.set_forward.push((true_ms, by_ms.max(0)));
         if history == History::Kept {
             self.steps.push((true_ms, by_ms));
             return;
@@ -180,6 +185,13 @@ impl Prometheus {
         let within = self.within(to_ms, to_ms - from_ms);
         let known = self.pools[pool].known_time(fleet, &within, hold_ms, warm_up_ms);
         known.unwrap_or(ONE)
+    }
+
+    /// How far the clock was set forward within a range of true time.
+    pub fn stepped_ms(&self, from_ms: Millis, to_ms: Millis) -> Millis {
+        let steps = self.set_forward.iter();
+        let within = steps.filter(|(at_ms, _)| (from_ms..=to_ms).contains(at_ms));
+        within.map(|(_, by_ms)| by_ms).sum()
     }
 
     /// When the newest faithful sample that the server would give of a pool's present nodes was scraped: in
