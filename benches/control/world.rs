@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gpuscale::control::ports::{
     Accepted, Answer, AnswerSeries, Clock, ClusterError, ClusterView, Completeness, MetricsSource, NodePools,
     PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey, PoolState, Ports, Progress, Randomness, ReadRequest,
-    Selector, SourceError, StateStore, StoreError, View,
+    Samples, Selector, SourceError, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::recording::Labels;
@@ -105,7 +105,7 @@ fn labels(policy: usize, metric: &str, gpu: i64) -> Labels {
 }
 
 /// What a GPU reported after `from_ms` and until `to_ms`: a restless load of 60 % in the mean, scraped node by node.
-fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64)) -> Vec<(i64, f64)> {
+fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64)) -> Samples {
     let node = mix(policy as u64, gpu / GPUS_PER_NODE);
     let offset_ms = i64::from(u8::try_from(node >> 56).unwrap()) * 50;
     let (base, slope) = match metric {

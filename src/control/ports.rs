@@ -12,6 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::policy::config::{Micro, Millis};
@@ -187,8 +188,11 @@ pub struct AnswerSeries {
     /// recognising it free.
     pub labels: Arc<Labels>,
     /// Source time in ms and value as exported, in order of time. Values may be anything a float can be.
-    pub samples: Vec<(Millis, f64)>,
+    pub samples: Samples,
 }
+
+/// Times and values of a series. An answer to a tick has as many as fit in here, and a first one whole windows.
+pub type Samples = SmallVec<[(Millis, f64); 4]>;
 
 /// Why a source gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

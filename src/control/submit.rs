@@ -246,6 +246,10 @@ async fn send<P: Ports, W: Watch>(
         return Err(late);
     }
     let now = shared.now();
+    if let Some(track) = session.pools.get_mut(resize.index) {
+        // From here on a count that goes back was asked for, and not taken back by the platform.
+        track.failed = None;
+    }
     tell(
         shared,
         session,

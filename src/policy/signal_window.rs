@@ -30,8 +30,18 @@ use super::windows::{Device, Ingested};
 /// Most GPUs that one reading may stand for: a million, in micro-GPUs.
 const HEAVIEST: Micro = 1_000_000 * ONE;
 
-/// Readings of a device that room is kept for between two reads: four scrapes of three channels.
-const QUEUED_PER_DEVICE: usize = 12;
+/// Readings of a device that room is kept for between two reads: four scrapes of two channels.
+const QUEUED_PER_DEVICE: usize = 8;
+
+/// A reading that is to be merged, in the order of the merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Queued {
+    at_ms: Millis,
+    /// Place of the device's track.
+    index: u32,
+    channel: Channel,
+    reading: Reading,
+}
 
 /// Cursor numbers of the windows that a signal is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +71,9 @@ pub(super) struct SignalWindow {
     next_event_ms: Millis,
     newest_ms: Option<Millis>,
     read_until_ms: Millis,
-    queue: Vec<(Millis, usize, Reading)>,
+    queue: Vec<Queued>,
+    /// Place of the track that was asked for last.
+    last_track: usize,
 }
 
 impl SignalWindow {
@@ -100,6 +112,7 @@ impl SignalWindow {
             newest_ms: None,
             read_until_ms: Millis::MIN,
             queue: Vec::new(),
+            last_track: 0,
         }
     }
 
@@ -113,13 +126,14 @@ impl SignalWindow {
     /// without a gap.
     pub(super) fn is_silent(&self, now_ms: Millis) -> bool {
         let speaks = |track: &Track| {
-            track.readings.back().is_some_and(|last| {
-                let speaks_for_ms = if last.value == Some(0) {
+            track.loads.back().is_some_and(|last| {
+                let value = last.value.get();
+                let speaks_for_ms = if value == Some(0) {
                     self.hold_ms / 2
                 } else {
                     self.hold_ms
                 };
-                last.value.is_some() && last.at_ms.saturating_add(speaks_for_ms) > now_ms
+                value.is_some() && last.at_ms.saturating_add(speaks_for_ms) > now_ms
             })
         };
         self.membership == Membership::Series && !self.tracks.iter().any(speaks)
@@ -187,21 +201,22 @@ impl SignalWindow {
             return;
         }
         let index = self.track_of(sample.device);
+        let value = sample.value.filter(|value| self.possible().contains(value));
+        counts.impossible += u32::from(value.is_none() && sample.value.is_some());
         let reading = Reading {
             at_ms: sample.at_ms,
-            value: sample.value.filter(|value| self.possible().contains(value)),
+            value: value.into(),
             weight: sample.weight.clamp(0, HEAVIEST),
-            channel: sample.channel,
         };
-        counts.impossible += u32::from(reading.value.is_none() && sample.value.is_some());
-        match self.tracks[index].insert(reading) {
+        match self.tracks[index].insert(reading, sample.channel) {
             Inserted::Same => counts.duplicate += 1,
+            Inserted::Applied => counts.taken += 1,
             Inserted::Changed => {
                 counts.taken += 1;
-                self.queue.push((reading.at_ms, index, reading));
+                self.queue.push(queued(index, sample.channel, reading));
             }
         }
-        if reading.channel == Channel::Load && reading.value.is_some() {
+        if sample.channel == Channel::Load && value.is_some() {
             self.newest_ms = self.newest_ms.max(Some(sample.at_ms));
         }
     }
@@ -209,17 +224,10 @@ impl SignalWindow {
     /// Forgets what was read as of a time after `now_ms`.
     pub(super) fn forget_after(&mut self, now_ms: Millis) {
         for track in &mut self.tracks {
-            while track
-                .readings
-                .back()
-                .is_some_and(|reading| reading.at_ms > now_ms)
-            {
-                track.readings.pop_back();
-            }
-            track.busy_at_ms = track.busy_at_ms.map(|at_ms| at_ms.min(now_ms));
+            track.forget_after(now_ms);
         }
-        let readings = self.tracks.iter().flat_map(|track| &track.readings);
-        let spoken = readings.filter(|reading| reading.channel == Channel::Load && reading.value.is_some());
+        let readings = self.tracks.iter().flat_map(|track| &track.loads);
+        let spoken = readings.filter(|reading| reading.value.get().is_some());
         self.newest_ms = spoken.map(|reading| reading.at_ms).max();
         self.rewind(now_ms.saturating_add(1));
         self.read_until_ms = now_ms;
@@ -227,7 +235,7 @@ impl SignalWindow {
 
     /// Brings the series up to `now_ms` with everything taken since the last call.
     pub(super) fn settle(&mut self, now_ms: Millis, counts: &mut Ingested) {
-        match self.queue.iter().map(|entry| entry.0).min() {
+        match self.queue.iter().map(|entry| entry.at_ms).min() {
             Some(earliest) if earliest < self.frontier_ms => {
                 counts.late += 1;
                 self.rewind(earliest);
@@ -235,15 +243,16 @@ impl SignalWindow {
             _ => {}
         }
         let mut queue = std::mem::take(&mut self.queue);
-        if queue.len() > 1 {
-            // The value is in the key so that of two readings of one instant the larger is applied last.
-            queue.sort_unstable_by_key(|&(at_ms, index, reading)| {
-                (at_ms, index, reading.channel, reading.value)
-            });
-        }
-        for &(at_ms, index, reading) in &queue {
+        queue.sort_unstable();
+        for instant in queue.chunk_by(|one, next| one.at_ms == next.at_ms) {
+            let Some(at_ms) = instant.first().map(|entry| entry.at_ms) else {
+                continue;
+            };
             self.advance(at_ms);
-            self.apply(index, &reading);
+            for entry in instant {
+                self.apply(entry);
+            }
+            self.emit(at_ms);
         }
         queue.clear();
         // A first read and a rewind queue whole windows; room for them is not kept between.
@@ -258,7 +267,7 @@ impl SignalWindow {
         }
         if self.membership == Membership::Inventory {
             self.tracks
-                .retain(|track| track.expected.is_some() || !track.readings.is_empty());
+                .retain(|track| track.expected.is_some() || !track.is_forgotten(oldest));
         }
     }
 
@@ -325,13 +334,31 @@ impl SignalWindow {
     }
 
     fn track_of(&mut self, id: DeviceId) -> usize {
+        // Samples come device by device: mostly it is that of the last sample or the next one, and looking among all
+        // would cost a cache miss at every step.
+        for near in [self.last_track, self.last_track + 1] {
+            if self.tracks.get(near).is_some_and(|track| track.id == id) {
+                self.last_track = near;
+                return near;
+            }
+        }
+        let index = self.search_track(id);
+        self.last_track = index;
+        index
+    }
+
+    fn search_track(&mut self, id: DeviceId) -> usize {
         match self.tracks.binary_search_by_key(&id, |track| track.id) {
             Ok(index) => index,
             Err(index) => {
                 self.tracks.insert(index, Track::new(id));
                 // Queued entries name tracks by index, and those after the new one moved.
-                for entry in self.queue.iter_mut().filter(|entry| entry.1 >= index) {
-                    entry.1 += 1;
+                for entry in self
+                    .queue
+                    .iter_mut()
+                    .filter(|entry| entry.index as usize >= index)
+                {
+                    entry.index += 1;
                 }
                 index
             }
@@ -361,14 +388,14 @@ impl SignalWindow {
         }
     }
 
-    fn apply(&mut self, index: usize, reading: &Reading) {
-        let hold_ms = self.hold_ms;
+    fn apply(&mut self, entry: &Queued) {
+        let (hold_ms, index) = (self.hold_ms, entry.index as usize);
         let track = &mut self.tracks[index];
-        track.set(reading, hold_ms);
-        let next = track.next_event_after(reading.at_ms);
+        track.set(&entry.reading, entry.channel, hold_ms);
+        track.note_busy(entry.at_ms);
+        let next = track.next_event_after(entry.at_ms);
         self.next_event_ms = self.next_event_ms.min(next);
-        self.recount(index, reading.at_ms);
-        self.emit(reading.at_ms);
+        self.recount(index, entry.at_ms);
     }
 
     fn recount(&mut self, index: usize, at_ms: Millis) {
@@ -435,15 +462,9 @@ impl SignalWindow {
         let before_ms = from_ms.saturating_sub(1);
         for index in 0..self.tracks.len() {
             let track = &mut self.tracks[index];
-            (track.load, track.power, track.counted) = Default::default();
-            for at in 0..track.readings.len() {
-                let reading = track.readings[at];
-                if reading.at_ms < from_ms {
-                    track.set(&reading, hold_ms);
-                } else {
-                    self.queue.push((reading.at_ms, index, reading));
-                }
-            }
+            track.rewind(from_ms, hold_ms, |channel, reading| {
+                self.queue.push(queued(index, channel, reading));
+            });
             track.expire(before_ms);
             self.recount(index, before_ms);
         }
@@ -454,6 +475,16 @@ impl SignalWindow {
             .map(|track| track.next_event_after(before_ms))
             .min()
             .unwrap_or(Millis::MAX);
+    }
+}
+
+/// A signal has as many devices as it has identities, which are 32 bits wide.
+fn queued(index: usize, channel: Channel, reading: Reading) -> Queued {
+    Queued {
+        at_ms: reading.at_ms,
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        channel,
+        reading,
     }
 }
 

@@ -17,15 +17,35 @@ pub(crate) const WORKING_POWER: Micro = 330_000;
 /// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
 pub(super) const IDLE: Micro = 20_000;
 
-/// Readings that are looked at one by one before all are searched: two scrapes of three channels, and one more.
-const LAST_FEW: usize = 7;
+/// Readings that are looked at one by one before all are searched: two scrapes, and one more.
+const LAST_FEW: usize = 3;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One reading, in the order in which readings are merged. The value comes last but one, so that of two readings of
+/// one instant the larger is applied last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reading {
     pub(super) at_ms: Millis,
-    pub(super) value: Option<Micro>,
+    pub(super) value: Value,
     pub(super) weight: Micro,
-    pub(super) channel: Channel,
+}
+
+/// A value, or none, in eight bytes: windows are mostly readings, and the time that they take is mostly spent waiting
+/// for memory. No reading has the smallest integer, since what is possible ends at 10¹⁸.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Value(Micro);
+
+impl Value {
+    const NONE: Self = Self(Micro::MIN);
+
+    pub(super) fn get(self) -> Option<Micro> {
+        (self != Self::NONE).then_some(self.0)
+    }
+}
+
+impl From<Option<Micro>> for Value {
+    fn from(value: Option<Micro>) -> Self {
+        value.map_or(Self::NONE, Self)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +61,53 @@ pub(super) struct Expected {
 pub(super) struct Track {
     pub(super) id: DeviceId,
     pub(super) expected: Option<Expected>,
-    pub(super) readings: VecDeque<Reading>,
+    /// What the signal said, and the power that tells whether it can be believed. Memory that is held is no more than
+    /// a time at which the device was busy.
+    pub(super) loads: VecDeque<Reading>,
+    pub(super) powers: VecDeque<Reading>,
+    memory_ms: Millis,
     pub(super) load: State,
     pub(super) power: State,
     pub(super) counted: Counted,
     /// Last time the device was seen busy, for the choice of idle nodes.
     pub(super) busy_at_ms: Option<Millis>,
+    runs: Runs,
+}
+
+/// Readings that follow each other without a gap longer than the hold limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Run {
+    since_ms: Option<Millis>,
+    until_ms: Millis,
+    last_ms: Option<Millis>,
+}
+
+impl Run {
+    fn then(self, reading: &Reading, hold_ms: Millis) -> Self {
+        let unbroken = self.since_ms.filter(|_| self.until_ms >= reading.at_ms);
+        let spoken = reading.value.get().map(|_| reading.at_ms);
+        Self {
+            since_ms: spoken.and(unbroken.or(spoken)),
+            until_ms: reading.at_ms.saturating_add(hold_ms),
+            last_ms: Some(reading.at_ms),
+        }
+    }
+}
+
+/// The run up to the last reading, and up to the one before it: a second reading of an instant replaces the first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Runs {
+    now: Run,
+    before: Run,
+}
+
+impl Runs {
+    fn add(&mut self, reading: &Reading, hold_ms: Millis) {
+        if self.now.last_ms != Some(reading.at_ms) {
+            self.before = self.now;
+        }
+        self.now = self.before.then(reading, hold_ms);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +115,16 @@ pub(super) struct State {
     pub(super) value: Option<Micro>,
     pub(super) weight: Micro,
     pub(super) until_ms: Millis,
+}
+
+impl State {
+    fn new(reading: &Reading, hold_ms: Millis) -> Self {
+        Self {
+            value: reading.value.get(),
+            weight: reading.weight,
+            until_ms: reading.at_ms.saturating_add(hold_ms),
+        }
+    }
 }
 
 /// What a device adds to the running sums.
@@ -75,6 +146,8 @@ pub(super) enum Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Inserted {
     Changed,
+    /// It is new, and there is nothing to merge.
+    Applied,
     Same,
 }
 
@@ -83,11 +156,14 @@ impl Track {
         Self {
             id,
             expected: None,
-            readings: VecDeque::new(),
+            loads: VecDeque::new(),
+            powers: VecDeque::new(),
+            memory_ms: Millis::MIN,
             load: State::default(),
             power: State::default(),
             counted: Counted::default(),
             busy_at_ms: None,
+            runs: Runs::default(),
         }
     }
 
@@ -97,67 +173,100 @@ impl Track {
 
     /// Puts a reading where its time belongs. Two readings of one instant reduce by max: time-slicing and
     /// redundant servers show one device several times.
-    pub(super) fn insert(&mut self, reading: Reading) -> Inserted {
-        let newest = self.readings.back().map(|last| (last.at_ms, last.channel));
-        if newest.is_none_or(|newest| newest < (reading.at_ms, reading.channel)) {
-            self.readings.push_back(reading);
-            return Inserted::Changed;
-        }
-        let place = self.place_of((reading.at_ms, reading.channel));
-        match self.readings.get_mut(place) {
-            Some(same) if same.at_ms == reading.at_ms && same.channel == reading.channel => {
-                if reading.value <= same.value {
-                    return Inserted::Same;
+    pub(super) fn insert(&mut self, reading: Reading, channel: Channel) -> Inserted {
+        match channel {
+            Channel::Load => insert(&mut self.loads, reading),
+            Channel::Power => insert(&mut self.powers, reading),
+            Channel::Memory => {
+                if reading.value.get().is_some_and(|value| value > IDLE) {
+                    self.is_busy(reading.at_ms);
                 }
-                same.value = reading.value;
+                let new = reading.at_ms > self.memory_ms;
+                self.memory_ms = self.memory_ms.max(reading.at_ms);
+                if new { Inserted::Applied } else { Inserted::Same }
             }
-            _ => self.readings.insert(place, reading),
         }
-        Inserted::Changed
     }
 
-    /// Where a reading with this key is or belongs. Nearly always that is among the last few: the channels of one
-    /// scrape come one after the other. Searching all readings for it would cost a cache miss at every step.
-    fn place_of(&self, key: (Millis, Channel)) -> usize {
-        let last = self.readings.iter().rev().take(LAST_FEW);
-        let later = last.take_while(|r| (r.at_ms, r.channel) >= key).count();
-        if later < LAST_FEW {
-            return self.readings.len() - later;
+    /// Forgets what was read as of a time after `now_ms`.
+    pub(super) fn forget_after(&mut self, now_ms: Millis) {
+        for readings in [&mut self.loads, &mut self.powers] {
+            while readings.back().is_some_and(|reading| reading.at_ms > now_ms) {
+                readings.pop_back();
+            }
         }
-        self.readings.partition_point(|r| (r.at_ms, r.channel) < key)
+        self.memory_ms = self.memory_ms.min(now_ms);
+        self.busy_at_ms = self.busy_at_ms.map(|at_ms| at_ms.min(now_ms));
     }
 
     pub(super) fn forget_before(&mut self, oldest_ms: Millis) {
-        while self
-            .readings
-            .front()
-            .is_some_and(|reading| reading.at_ms < oldest_ms)
-        {
-            self.readings.pop_front();
+        for readings in [&mut self.loads, &mut self.powers] {
+            while readings.front().is_some_and(|reading| reading.at_ms < oldest_ms) {
+                readings.pop_front();
+            }
         }
     }
 
-    pub(super) fn set(&mut self, reading: &Reading, hold_ms: Millis) {
-        let state = State {
-            value: reading.value,
-            weight: reading.weight,
-            until_ms: reading.at_ms.saturating_add(hold_ms),
-        };
-        match reading.channel {
+    /// Whether nothing is known of the device since `oldest_ms`.
+    pub(super) fn is_forgotten(&self, oldest_ms: Millis) -> bool {
+        let busy = self.busy_at_ms.is_some_and(|at_ms| at_ms >= oldest_ms);
+        !busy && self.loads.is_empty() && self.powers.is_empty()
+    }
+
+    /// Goes back to the state just before `from_ms`, and hands out what is to be applied again.
+    pub(super) fn rewind(
+        &mut self,
+        from_ms: Millis,
+        hold_ms: Millis,
+        mut again: impl FnMut(Channel, Reading),
+    ) {
+        (self.load, self.power, self.counted) = Default::default();
+        self.runs = Runs::default();
+        for (channel, readings, state) in [
+            (Channel::Power, &self.powers, &mut self.power),
+            (Channel::Load, &self.loads, &mut self.load),
+        ] {
+            let earlier = readings.partition_point(|reading| reading.at_ms < from_ms);
+            if let Some(last) = earlier.checked_sub(1).and_then(|last| readings.get(last)) {
+                *state = State::new(last, hold_ms);
+            }
+            readings
+                .range(earlier..)
+                .for_each(|reading| again(channel, *reading));
+        }
+        let earlier = self.loads.partition_point(|reading| reading.at_ms < from_ms);
+        self.loads
+            .range(..earlier)
+            .for_each(|reading| self.runs.add(reading, hold_ms));
+    }
+
+    /// Takes the next reading in the order of time for the state of now.
+    pub(super) fn set(&mut self, reading: &Reading, channel: Channel, hold_ms: Millis) {
+        let state = State::new(reading, hold_ms);
+        match channel {
             Channel::Load => {
                 self.load = state;
-                if reading.value.is_some_and(|value| value > IDLE) {
-                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
-                }
+                self.runs.add(reading, hold_ms);
             }
             Channel::Power => self.power = state,
-            // Memory that is held protects the node, not the pool.
-            Channel::Memory => {
-                if reading.value.is_some_and(|value| value > IDLE) {
-                    self.busy_at_ms = self.busy_at_ms.max(Some(reading.at_ms));
-                }
-            }
+            Channel::Memory => {}
         }
+    }
+
+    /// Notes that the device is busy at `at_ms`, if it is: by what it says, or by the power that belies it. To be told
+    /// of every reading once its state is that of its time; what was noted stays when the merge goes back.
+    pub(super) fn note_busy(&mut self, at_ms: Millis) {
+        if self
+            .load
+            .value
+            .is_some_and(|value| value > IDLE || self.lies(value))
+        {
+            self.is_busy(at_ms);
+        }
+    }
+
+    fn is_busy(&mut self, at_ms: Millis) {
+        self.busy_at_ms = self.busy_at_ms.max(Some(at_ms));
     }
 
     pub(super) fn expire(&mut self, at_ms: Millis) {
@@ -226,20 +335,38 @@ impl Track {
         {
             return false;
         }
-        let mut known_until = None;
-        for reading in self
-            .readings
-            .iter()
-            .filter(|reading| reading.channel == Channel::Load)
-        {
-            let reaches = reading.value.map(|_| reading.at_ms.saturating_add(hold_ms));
-            match known_until {
-                None if reading.at_ms > since_ms => return false,
-                Some(until) if reading.at_ms > since_ms && until < reading.at_ms => return false,
-                _ => {}
-            }
-            known_until = reaches.or(Some(reading.at_ms));
-        }
-        known_until.is_some()
+        self.runs
+            .now
+            .since_ms
+            .is_some_and(|known_ms| known_ms <= since_ms)
     }
+}
+
+fn insert(readings: &mut VecDeque<Reading>, reading: Reading) -> Inserted {
+    if readings.back().is_none_or(|last| last.at_ms < reading.at_ms) {
+        readings.push_back(reading);
+        return Inserted::Changed;
+    }
+    let place = place_of(readings, reading.at_ms);
+    match readings.get_mut(place) {
+        Some(same) if same.at_ms == reading.at_ms => {
+            if reading.value <= same.value {
+                return Inserted::Same;
+            }
+            same.value = reading.value;
+        }
+        _ => readings.insert(place, reading),
+    }
+    Inserted::Changed
+}
+
+/// Where a reading of that time is or belongs. Nearly always that is among the last few. Searching all readings for it
+/// would cost a cache miss at every step.
+fn place_of(readings: &VecDeque<Reading>, at_ms: Millis) -> usize {
+    let last = readings.iter().rev().take(LAST_FEW);
+    let later = last.take_while(|reading| reading.at_ms >= at_ms).count();
+    if later < LAST_FEW {
+        return readings.len() - later;
+    }
+    readings.partition_point(|reading| reading.at_ms < at_ms)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::ports::{AnswerSeries, Completeness, Selector, SourceError, SourceErrorKind};
+use crate::control::ports::{AnswerSeries, Completeness, Samples, Selector, SourceError, SourceErrorKind};
 use crate::policy::sample::Channel;
 use crate::recording::Labels;
 
@@ -289,7 +289,7 @@ fn answers_that_are_too_large_and_queries_of_many_series_are_refused() {
     let empty = Arc::new(Labels::new("", [("a", "b")]).unwrap());
     let one = AnswerSeries {
         labels: empty,
-        samples: vec![(T0, 1.0)],
+        samples: Samples::from_slice(&[(T0, 1.0)]),
     };
     let mut answers = round(&intake, 1, &[]);
     answers[0].1 = Ok(whole(1, vec![one.clone(); MOST_SERIES + 1]));
@@ -310,7 +310,7 @@ fn a_device_goes_on_under_another_name_and_series_without_identity_are_counted()
     let busy = series(UTIL, 0, &[("pod", "vllm-0")], &[(30, 80.0)]);
     let nobody = AnswerSeries {
         labels: Arc::new(Labels::new(UTIL, [("job", "x")]).unwrap()),
-        samples: vec![(T0, 1.0)],
+        samples: Samples::from_slice(&[(T0, 1.0)]),
     };
     assert_eq!(
         take(&mut intake, 31, &[busy, nobody, idle]),

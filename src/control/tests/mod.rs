@@ -5,7 +5,7 @@ mod rig;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::{Freeze, Settings};
+use super::{Freeze, PlatformChooses, Settings};
 use rig::{Mood, Rig, World, controller, policy};
 
 const MINUTE: i64 = 60_000;
@@ -190,4 +190,48 @@ fn a_panic_costs_a_policy_no_more_than_what_it_did_not_save() {
     let after = world.store.borrow()["default/p"].memory.resized_at_ms;
     assert!(after >= resized, "{after:?} {resized:?}");
     let _ = Rig(world.clone());
+}
+
+#[test]
+fn a_shrink_after_a_growth_that_failed_is_our_own_and_begins_a_cooldown() {
+    let world = World::new(2);
+    let settings = Settings {
+        platform_chooses: PlatformChooses::Allowed,
+        ..Settings::default()
+    };
+    let controller = controller(&world, settings);
+    let document = "apiVersion: gpuscale.dev/v1alpha1
+kind: GpuScalePolicy
+metadata: { name: p }
+spec:
+  mode: Enforce
+  targetRef: { kind: AksNodePool, name: a100 }
+  minNodes: 1
+  maxNodes: 8
+  signals: [ { name: gpu, dcgm: { metric: GpuUtilization }, down: { below: 30, for: 2m } } ]
+  scaleIn: { victims: PlatformChooses }
+  behavior: { scaleDown: { stabilization: 1m, cooldown: 5m, policies: [ { type: Nodes, value: 1, period: 1m } ] } }
+  settle: 30s
+";
+    controller.set_policies(vec![super::Policy::new(document, 0, "prod").unwrap()]);
+    let mut running = Box::pin(controller.run());
+    world.set("poll", Mood::Fails);
+    assert_eq!(world.run(running.as_mut(), MINUTE), Poll::Pending);
+    let grown = world.count("a100");
+    assert!(grown > 2);
+    world.set("poll", Mood::Works);
+    world.set("resize", Mood::Fails);
+    world.utilization.set(0.0);
+    let mut until_ms = 2 * MINUTE;
+    assert_eq!(world.run(running.as_mut(), until_ms), Poll::Pending);
+    world.set("resize", Mood::Works);
+    while world.count("a100") == grown {
+        until_ms += MINUTE;
+        assert!(until_ms < 12 * MINUTE, "it never shrank");
+        assert_eq!(world.run(running.as_mut(), until_ms), Poll::Pending);
+    }
+    assert_eq!(world.run(running.as_mut(), until_ms + 2 * MINUTE), Poll::Pending);
+    let resized_ms = world.store.borrow()["default/p"].memory.resized_at_ms;
+    assert!(resized_ms >= Some(until_ms - MINUTE), "{resized_ms:?}");
+    assert_eq!(world.count("a100"), grown - 1);
 }

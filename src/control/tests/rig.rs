@@ -45,7 +45,8 @@ pub(super) struct World {
     pub(super) store: RefCell<BTreeMap<String, Saved>>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
-    /// Moods by port: `metrics`, `read`, `resize`, `save`, `load`; `metrics:NAME` for the source of that name.
+    /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name.
+    /// Operations are asked about where `poll` fails: then they are over and failed, and the count stays.
     pub(super) moods: RefCell<BTreeMap<String, Mood>>,
     /// Called right before a resize is carried out.
     pub(super) at_save: RefCell<Option<Box<dyn Fn()>>>,
@@ -223,7 +224,7 @@ impl MetricsSource for Rig {
         };
         let first = (now_ms - request.window_ms).div_euclid(15_000) + 1;
         let times = (first..=now_ms.div_euclid(15_000)).map(|step| step * 15_000);
-        let samples: Vec<(Millis, f64)> = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
+        let samples: Samples = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
         let nodes = self.0.pools.borrow().values().map(|pool| pool.count).sum::<u32>();
         let series = (0..nodes).map(|node| {
             let (uuid, host) = (format!("GPU-{node}"), format!("n{node}"));
@@ -273,14 +274,15 @@ impl NodePools for Rig {
         if mood == Mood::LosesReply {
             return pending().await;
         }
+        let fails = self.0.mood("poll").await == Mood::Fails;
         Ok(Accepted {
-            operation: None,
+            operation: fails.then(|| "op".to_owned()),
             retry_after_ms: None,
         })
     }
 
     async fn poll(&self, _: &PoolKey, _: &str) -> Result<Progress, PoolError> {
-        Ok(Progress::Succeeded)
+        Ok(Progress::Failed(unavailable()))
     }
 }
 

@@ -290,6 +290,29 @@ proptest! {
 }
 
 #[test]
+fn a_device_whose_zeros_power_belied_was_not_idle_once_it_is() {
+    let minute = |minute: Millis, channel, value| Sample {
+        channel,
+        ..Sample::of_device(0, DeviceId(0), END - minute * 60_000, value)
+    };
+    let idle = |powers: [Micro; 2]| {
+        let mut window = window(Across::Mean);
+        window.set_inventory(&inventory(false)[..1]);
+        let mut counts = Ingested::default();
+        for at in 0..20 {
+            window.take(&minute(at, Channel::Load, 0), END, &mut counts);
+            let power = powers[usize::from(at >= 5)];
+            window.take(&minute(at, Channel::Power, power), END, &mut counts);
+        }
+        window.settle(END, &mut counts);
+        window.node_idle_since(NodeId(0), END - 10 * 60_000)
+    };
+    assert!(idle([0, 0]));
+    assert!(!idle([0, WORKING_POWER + 1]), "it worked until five minutes ago");
+    assert!(!idle([WORKING_POWER + 1, 0]));
+}
+
+#[test]
 fn one_reading_of_an_instant_counts_however_its_rows_are_ordered() {
     // Two rows an instant, the smaller one first, in one read of many.
     let row = |tick: Millis, value| Sample::of_device(0, DeviceId(0), END - tick * 15_000, value);

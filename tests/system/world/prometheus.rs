@@ -379,7 +379,7 @@ impl Compiled {
         for labels in self.foreign.iter().take(foreign as usize) {
             series.push(AnswerSeries {
                 labels: Arc::clone(labels),
-                samples: vec![(now_ms - STEP_MS, value), (now_ms, value)],
+                samples: [(now_ms - STEP_MS, value), (now_ms, value)].into_iter().collect(),
             });
         }
     }

@@ -136,6 +136,10 @@ impl Site {
             let salt = self.chance.draw(Draw::Foreign, self.boots);
             let taken = machines.evict(at_ms, 1, salt);
             self.left(at_ms, taken, Left::Foreign, notes);
+            if taken.nodes == 0 {
+                // None is up yet, the one too many neither.
+                machines.remove_booting(at_ms, 1);
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gpuscale::control::ports::AnswerSeries;
+use gpuscale::control::ports::{AnswerSeries, Samples};
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 use gpuscale::recording::Labels;
 
@@ -176,8 +176,7 @@ impl Device {
             let pod = self.rows[start].pod;
             let same = self.rows.range(start..end).take_while(|row| row.pod == pod);
             let sample = |row: &Row| (row.at_ms + shift_ms, row.values[metric]);
-            let samples: Vec<(Millis, f64)> =
-                same.map(sample).filter(|&(_, value)| !is_absent(value)).collect();
+            let samples: Samples = same.map(sample).filter(|&(_, value)| !is_absent(value)).collect();
             start += self
                 .rows
                 .range(start..end)
@@ -246,7 +245,7 @@ impl Query {
     ) -> Option<AnswerSeries> {
         let step_ms = step_ms.max(1);
         let steps = from_ms.div_euclid(step_ms) + 1..=now_ms.div_euclid(step_ms);
-        let mut samples = Vec::new();
+        let mut samples = Samples::new();
         for at_ms in steps.map(|step| step * step_ms) {
             let known = at_ms.min(to_ms);
             let newest = self.rows.iter().rev().find(|row| row.0 <= known);
