@@ -32,7 +32,7 @@ use gpuscale::journal::{JournalError, Limits, Segments, Sink, Writer};
 use gpuscale::policy::evaluation::Quality;
 
 use clock::{VirtualClock, run_until};
-use world::{Fleet, GPUS, METRICS, SCRAPE_MS, World};
+use world::{AT_EVERY_TICK, Fleet, GPUS, METRICS, SCRAPE_MS, World};
 
 /// The most that a policy may cost at each tick.
 const BAR_MICROSECONDS: f64 = 60.0;
@@ -205,8 +205,8 @@ fn answers_ns(fleet: &Fleet, row: Row, reads: u64, samples: u64) -> u64 {
     let window_ms = i64::try_from(samples / reads).unwrap() / GPUS * SCRAPE_MS;
     let started = processor_ns();
     for read in 0..usize::try_from(reads).unwrap() {
-        let policy = read / METRICS.len() % row.policies;
-        black_box(fleet.answer(policy, METRICS[read % METRICS.len()], window_ms));
+        let policy = read / AT_EVERY_TICK.len() % row.policies;
+        black_box(fleet.answer(policy, AT_EVERY_TICK[read % AT_EVERY_TICK.len()], window_ms));
     }
     processor_ns() - started
 }

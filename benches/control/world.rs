@@ -23,9 +23,12 @@ pub(crate) const METRICS: [&str; 5] = [
     "DCGM_FI_DEV_GPU_UTIL",
     "DCGM_FI_DEV_POWER_USAGE",
     "DCGM_FI_DEV_FB_USED",
-    "DCGM_FI_DEV_FB_FREE",
     "DCGM_FI_DEV_XID_ERRORS",
+    "DCGM_FI_DEV_FB_FREE",
 ];
+
+/// Those of them that are read at every tick. Free memory is read once: it tells how much memory a device has.
+pub(crate) const AT_EVERY_TICK: &[&str] = METRICS.split_at(METRICS.len() - 1).0;
 
 pub(crate) const GPUS: i64 = 64;
 const GPUS_PER_NODE: i64 = 8;
@@ -57,9 +60,9 @@ impl Fleet {
         if let Some((_, series)) = known[policy].iter().find(|(name, _)| *name == metric) {
             return Rc::clone(series);
         }
-        let series: Series = (0..GPUS)
-            .map(|gpu| Arc::new(labels(policy, metric, gpu)))
-            .collect();
+        // Those of one answer lie next to each other, as with a source that keeps its series in tables.
+        let all: Vec<Labels> = (0..GPUS).map(|gpu| labels(policy, metric, gpu)).collect();
+        let series: Series = all.into_iter().map(Arc::new).collect();
         known[policy].push((metric, Rc::clone(&series)));
         series
     }

@@ -27,9 +27,10 @@ use crate::policy::windows::{Health, ReadStatus};
 
 use super::ports::{Answer, SourceError};
 
-use census::Census;
 pub use census::{Belonging, FIRST_SILENT};
+use census::{Census, Heard};
 use reader::Reader;
+use wants::Use;
 pub use wants::{Role, Want};
 
 /// Most series in one answer.
@@ -163,10 +164,20 @@ impl Intake {
         &self.wants
     }
 
+    /// Whether selector number `want` has to be read in the next round. Free memory is read until the memory of every
+    /// device that is heard is known.
+    #[must_use]
+    pub fn is_due(&self, want: usize) -> bool {
+        let lacks_memory = |device: &Heard| device.id.is_some() && device.memory_mib.is_none();
+        let devices = &self.census.devices;
+        let scales = |reader: &Reader| reader.uses == [Use::MemoryFree];
+        !self.readers.get(want).is_some_and(scales) || devices.is_empty() || devices.iter().any(lacks_memory)
+    }
+
     /// How far back a selector has to be read whose last success is that long ago; `None` if there was none.
     ///
-    /// To be asked before every round. The first read fills the windows, later ones overlap by two scrapes. After an answer that was partial, and when
-    /// the source's clock was put back, everything is read again.
+    /// To be asked before every round. The first read fills the windows, later ones overlap by two scrapes. After an
+    /// answer that was partial, and when the source's clock was put back, everything is read again.
     #[must_use]
     pub fn window_ms(&self, since_last_success_ms: Option<Millis>) -> Millis {
         let whole_ms = self.times.horizon_ms.saturating_add(self.times.scrape_ms);

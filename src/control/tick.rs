@@ -136,6 +136,7 @@ async fn metrics<P: Ports, W: Watch>(
 ) -> Vec<(usize, Result<Answer, SourceError>)> {
     let timer_ms = shared.now().timer_ms;
     let wants = session.intake.wants().iter().enumerate();
+    let wants = wants.filter(|(index, _)| session.intake.is_due(*index));
     let reads = wants.map(|(index, want)| async move {
         let last_ms = session.read_ms.get(index).copied().flatten();
         let request = ReadRequest {

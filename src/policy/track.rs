@@ -74,22 +74,22 @@ pub(super) struct Track {
     runs: Runs,
 }
 
-/// Readings that follow each other without a gap longer than the hold limit.
+/// Readings that follow each other without a gap longer than the hold limit: from when, until when, and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Run {
-    since_ms: Option<Millis>,
-    until_ms: Millis,
-    last_ms: Option<Millis>,
+    since: Option<Millis>,
+    until: Millis,
+    last: Option<Millis>,
 }
 
 impl Run {
     fn then(self, reading: &Reading, hold_ms: Millis) -> Self {
-        let unbroken = self.since_ms.filter(|_| self.until_ms >= reading.at_ms);
+        let unbroken = self.since.filter(|_| self.until >= reading.at_ms);
         let spoken = reading.value.get().map(|_| reading.at_ms);
         Self {
-            since_ms: spoken.and(unbroken.or(spoken)),
-            until_ms: reading.at_ms.saturating_add(hold_ms),
-            last_ms: Some(reading.at_ms),
+            since: spoken.and(unbroken.or(spoken)),
+            until: reading.at_ms.saturating_add(hold_ms),
+            last: Some(reading.at_ms),
         }
     }
 }
@@ -103,7 +103,7 @@ struct Runs {
 
 impl Runs {
     fn add(&mut self, reading: &Reading, hold_ms: Millis) {
-        if self.now.last_ms != Some(reading.at_ms) {
+        if self.now.last != Some(reading.at_ms) {
             self.before = self.now;
         }
         self.now = self.before.then(reading, hold_ms);
@@ -335,10 +335,7 @@ impl Track {
         {
             return false;
         }
-        self.runs
-            .now
-            .since_ms
-            .is_some_and(|known_ms| known_ms <= since_ms)
+        self.runs.now.since.is_some_and(|known_ms| known_ms <= since_ms)
     }
 }
 

@@ -6,21 +6,25 @@ use crate::policy::config::Millis;
 const REMEMBERED: usize = 8;
 
 /// The times of the newest samples taken, of which late ones are told apart. What is older than all of them counts
-/// as taken.
+/// as taken. There is one for each series, and reading them is most of what a tick costs: so they are small.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recent {
     pub(super) newest_ms: Millis,
     floor_ms: Millis,
-    times: [Millis; REMEMBERED],
+    /// How much older than the newest each of them is.
+    ages_ms: [u32; REMEMBERED],
     next: usize,
 }
+
+/// The age of none, and of what is older than can be said: no window is seven weeks long.
+const NEVER: u32 = u32::MAX;
 
 impl Default for Recent {
     fn default() -> Self {
         Self {
             newest_ms: Millis::MIN,
             floor_ms: Millis::MIN,
-            times: [Millis::MIN; REMEMBERED],
+            ages_ms: [NEVER; REMEMBERED],
             next: 0,
         }
     }
@@ -29,16 +33,26 @@ impl Default for Recent {
 impl Recent {
     /// Notes a time; false if it was noted before.
     pub(super) fn note(&mut self, at_ms: Millis) -> bool {
+        let mut age_ms = 0;
         if at_ms <= self.newest_ms {
-            if at_ms == self.newest_ms || at_ms <= self.floor_ms || self.times.contains(&at_ms) {
+            age_ms = age(self.newest_ms, at_ms);
+            if at_ms == self.newest_ms || at_ms <= self.floor_ms || self.ages_ms.contains(&age_ms) {
                 return false;
             }
         } else {
+            let later_ms = age(at_ms, self.newest_ms);
+            for known in &mut self.ages_ms {
+                *known = known.saturating_add(later_ms);
+            }
             self.newest_ms = at_ms;
         }
-        if let Some(oldest) = self.times.get_mut(self.next) {
-            self.floor_ms = self.floor_ms.max(*oldest);
-            *oldest = at_ms;
+        if let Some(oldest) = self.ages_ms.get_mut(self.next) {
+            if *oldest != NEVER {
+                self.floor_ms = self
+                    .floor_ms
+                    .max(self.newest_ms.saturating_sub(Millis::from(*oldest)));
+            }
+            *oldest = age_ms;
         }
         self.next = (self.next + 1) % REMEMBERED;
         true
@@ -53,14 +67,28 @@ impl Recent {
             *self = Self::default();
             return;
         }
-        for time in &mut self.times {
-            if *time > now_ms {
-                *time = Millis::MIN;
-            }
+        let wrong_ms = age(self.newest_ms, now_ms);
+        for known in self.ages_ms.iter_mut().filter(|age_ms| **age_ms < wrong_ms) {
+            *known = NEVER;
         }
-        let newest = self.times.iter().copied().max();
-        self.newest_ms = newest.unwrap_or(Millis::MIN).max(self.floor_ms);
+        let newest = self
+            .ages_ms
+            .iter()
+            .copied()
+            .filter(|age_ms| *age_ms != NEVER)
+            .min();
+        let time = |age_ms: u32| self.newest_ms.saturating_sub(Millis::from(age_ms));
+        let newest_ms = newest.map_or(Millis::MIN, time).max(self.floor_ms);
+        let earlier_ms = age(self.newest_ms, newest_ms);
+        for known in self.ages_ms.iter_mut().filter(|age_ms| **age_ms != NEVER) {
+            *known = known.saturating_sub(earlier_ms);
+        }
+        self.newest_ms = newest_ms;
     }
+}
+
+fn age(newest_ms: Millis, at_ms: Millis) -> u32 {
+    u32::try_from(newest_ms.saturating_sub(at_ms)).unwrap_or(NEVER)
 }
 
 #[cfg(test)]

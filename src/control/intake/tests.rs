@@ -378,6 +378,20 @@ fn memory_is_a_share_of_used_and_free_of_one_time() {
 }
 
 #[test]
+fn free_memory_is_read_until_the_memory_of_every_device_is_known() {
+    let mut intake = gpu_intake();
+    let free = want(&intake, FREE);
+    assert!(intake.is_due(free), "before anything is heard");
+    let of = |gpu, name, mib| series(name, gpu, &[], &[(0, mib)]);
+    let first = [of(0, UTIL, 50.0), of(0, USED, 30_000.0), of(0, FREE, 10_000.0)];
+    take(&mut intake, 1, &first);
+    assert!(!intake.is_due(free));
+    assert!(intake.is_due(want(&intake, USED)));
+    take(&mut intake, 2, &[of(1, UTIL, 50.0)]);
+    assert!(intake.is_due(free), "a device came");
+}
+
+#[test]
 fn a_zero_that_power_contradicted_is_not_believed_while_power_cannot_be_read() {
     let mut intake = gpu_intake();
     let power = want(&intake, POWER);
