@@ -80,6 +80,10 @@ fn simulate(arguments: &Arguments) -> ExitCode {
             scope.spawn(|| {
                 while let Some(seed) = claim(&next, arguments) {
                     let outcome = one(seed, arguments);
+                    // A soak takes hours; what it finds is told at once.
+                    if let Some(found) = outcome.violations.first() {
+                        println!("seed {seed} breaks {}", found.invariant);
+                    }
                     totals
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)

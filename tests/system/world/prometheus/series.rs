@@ -167,21 +167,27 @@ impl Device {
     ) {
         let (server, shift_ms) = server;
         let (from_ms, to_ms) = (from_ms - shift_ms, to_ms - shift_ms);
-        let late = self.rows.iter().rev().take_while(|row| row.at_ms > to_ms).count();
-        let end = self.rows.len() - late;
-        let within = self.rows.range(..end).rev();
-        let mut start = end - within.take_while(|row| row.at_ms > from_ms).count();
+        // Most answers are three rows at the end of hundreds.
+        let mut end = self.rows.len();
+        while end > 0 && self.rows[end - 1].at_ms > to_ms {
+            end -= 1;
+        }
+        let mut start = end;
+        while start > 0 && self.rows[start - 1].at_ms > from_ms {
+            start -= 1;
+        }
         let first = series.len();
         while start < end {
             let pod = self.rows[start].pod;
-            let same = self.rows.range(start..end).take_while(|row| row.pod == pod);
-            let sample = |row: &Row| (row.at_ms + shift_ms, row.values[metric]);
-            let samples: Samples = same.map(sample).filter(|&(_, value)| !is_absent(value)).collect();
-            start += self
-                .rows
-                .range(start..end)
-                .take_while(|row| row.pod == pod)
-                .count();
+            let mut samples = Samples::new();
+            while start < end && self.rows[start].pod == pod {
+                let row = &self.rows[start];
+                let value = row.values[metric];
+                if !is_absent(value) {
+                    samples.push((row.at_ms + shift_ms, value));
+                }
+                start += 1;
+            }
             if samples.is_empty() {
                 continue;
             }
