@@ -172,6 +172,16 @@ pub struct Answer {
     pub series: Vec<AnswerSeries>,
 }
 
+impl Answer {
+    /// How far its newest sample is behind the source's clock. What comes late comes after it, so the next read begins
+    /// there: a source that lags by minutes would otherwise never show a sample.
+    pub(super) fn behind_ms(&self) -> Option<Millis> {
+        let newest = self.series.iter().filter_map(|series| series.samples.last());
+        let newest_ms = newest.map(|(at_ms, _)| *at_ms).max()?;
+        Some(self.now_ms.saturating_sub(newest_ms).max(0))
+    }
+}
+
 /// Whether an answer is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completeness {

@@ -232,17 +232,9 @@ fn ingest(session: &mut Session, sight: &Sight, now: Now) {
             .as_ref()
             .ok()
             .filter(|answer| answer.completeness == Completeness::Whole);
-        let behind_ms = whole.and_then(behind_ms);
+        let behind_ms = whole.and_then(Answer::behind_ms);
         *read_ms = behind_ms.map_or(*read_ms, |behind_ms| Some(now.timer_ms.saturating_sub(behind_ms)));
     }
-}
-
-/// How far the newest sample of an answer is behind the source's clock. What comes late comes after it, so the next
-/// read begins there: a source that lags by minutes would otherwise never show a sample.
-fn behind_ms(answer: &Answer) -> Option<Millis> {
-    let newest = answer.series.iter().filter_map(|series| series.samples.last());
-    let newest_ms = newest.map(|(at_ms, _)| *at_ms).max()?;
-    Some(answer.now_ms.saturating_sub(newest_ms).max(0))
 }
 
 /// Settles resizes that are on their way, and takes note of what the pools' counts are now.

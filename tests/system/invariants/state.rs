@@ -253,10 +253,11 @@ impl State {
             Event::OperationEnded { pool, ours, outcome } => {
                 self.operation_ended(at_ms, *pool, *ours, outcome);
             }
-            Event::ForeignWrite { pool, .. } => {
+            Event::ForeignWrite { pool, from, to } => {
                 self.pools[*pool].disturbed_seq = self.seq;
                 if let Some(owner) = self.pools[*pool].owner {
                     self.policies[owner].foreign = true;
+                    self.policies[owner].overwritten(i64::from(*to) - i64::from(*from));
                 }
             }
             Event::NodesLeft { pool, .. } | Event::NodeCame { pool } => self.serves(*pool, at_ms, truth),
@@ -499,11 +500,22 @@ impl Policy {
         true
     }
 
-    /// A decision started from a count that somebody else made.
-    fn startle(&mut self, at_ms: Millis) {
+    /// Somebody changed the count. If that undid what was not seen yet, it never will be.
+    fn overwritten(&mut self, change: i64) {
+        if self.unseen.iter().sum::<i64>() == -change {
+            self.hide_unseen();
+        }
+    }
+
+    fn hide_unseen(&mut self) {
         let hidden = self.own.len().saturating_sub(self.unseen.len());
         self.own.iter_mut().skip(hidden).for_each(|own| own.told = false);
         self.unseen.clear();
+    }
+
+    /// A decision started from a count that somebody else made.
+    fn startle(&mut self, at_ms: Millis) {
+        self.hide_unseen();
         self.wishes.clear();
         while self
             .strange
