@@ -385,8 +385,9 @@ impl State {
         let policy = self.pools[pool].owner.map(|owner| &mut self.policies[owner]);
         if let Some(policy) = policy.filter(|_| answered) {
             let sent_ms = policy.sent_ms;
-            let newest = policy.own.back_mut().filter(|own| own.at_ms >= sent_ms);
-            newest.into_iter().for_each(|own| own.answered = true);
+            if let Some(newest) = policy.own.back_mut().filter(|own| own.at_ms >= sent_ms) {
+                newest.answered = true;
+            }
         }
     }
 
