@@ -185,10 +185,13 @@ impl<S: Segments> Writer<S> {
         let newest: Vec<Newest> = signals
             .iter()
             .zip(&self.readings)
-            .map(|(evidence, reading)| Newest {
-                at_ms: (evidence.age_ms != Millis::MAX)
-                    .then(|| decided.now.wall_ms.saturating_sub(evidence.age_ms)),
-                reading: *reading,
+            .map(|(evidence, reading)| {
+                // The windows may have forgotten all, after a clock that was put back.
+                let is_known = evidence.age_ms != Millis::MAX;
+                Newest {
+                    at_ms: is_known.then(|| decided.now.wall_ms.saturating_sub(evidence.age_ms)),
+                    reading: reading.filter(|_| is_known),
+                }
             })
             .collect();
         put_continue(

@@ -221,8 +221,17 @@ impl SignalWindow {
         }
     }
 
+    /// The source's clock was put back. After a moment, what it said of the future was never so. After more than a
+    /// reading speaks for, no time that it told before means what it means now: readings of then would fill the gaps
+    /// of now, so all of them go, and whoever feeds the windows reads them anew.
+    pub(super) fn set_back(&mut self, before_ms: Millis, now_ms: Millis) {
+        let far = before_ms.saturating_sub(now_ms) > self.hold_ms;
+        self.forget_after(if far { Millis::MIN } else { now_ms });
+        self.read_until_ms = now_ms;
+    }
+
     /// Forgets what was read as of a time after `now_ms`.
-    pub(super) fn forget_after(&mut self, now_ms: Millis) {
+    fn forget_after(&mut self, now_ms: Millis) {
         for track in &mut self.tracks {
             track.forget_after(now_ms);
         }
@@ -230,7 +239,6 @@ impl SignalWindow {
         let spoken = readings.filter(|reading| reading.value.get().is_some());
         self.newest_ms = spoken.map(|reading| reading.at_ms).max();
         self.rewind(now_ms.saturating_add(1));
-        self.read_until_ms = now_ms;
     }
 
     /// Brings the series up to `now_ms` with everything taken since the last call.

@@ -196,7 +196,10 @@ impl Track {
             }
         }
         self.memory_ms = self.memory_ms.min(now_ms);
-        self.busy_at_ms = self.busy_at_ms.map(|at_ms| at_ms.min(now_ms));
+        self.busy_at_ms = self
+            .busy_at_ms
+            .map(|at_ms| at_ms.min(now_ms))
+            .filter(|at_ms| *at_ms > Millis::MIN);
     }
 
     pub(super) fn forget_before(&mut self, oldest_ms: Millis) {

@@ -182,9 +182,8 @@ impl Windows {
     pub fn ingest(&mut self, delta: &Delta<'_>) -> Ingested {
         let mut counts = Ingested::default();
         if delta.now_ms < self.now_ms {
-            // The source's clock was ahead and is right again: what it said of the future was never so.
             for signal in self.signals.iter_mut().flatten() {
-                signal.forget_after(delta.now_ms);
+                signal.set_back(self.now_ms, delta.now_ms);
             }
         }
         self.now_ms = delta.now_ms;

@@ -313,6 +313,28 @@ fn a_device_whose_zeros_power_belied_was_not_idle_once_it_is() {
 }
 
 #[test]
+fn readings_from_before_a_clock_was_put_back_fill_no_gap() {
+    let idle_after = |step_ms: Millis| {
+        let mut window = window(Across::Mean);
+        window.set_inventory(&inventory(false)[..1]);
+        let mut counts = Ingested::default();
+        for minute in 0..20 {
+            let sample = Sample::of_device(0, DeviceId(0), END - minute * 60_000, 0);
+            window.take(&sample, END, &mut counts);
+        }
+        window.settle(END, &mut counts);
+        let now_ms = END - step_ms;
+        window.set_back(END, now_ms);
+        window.take(&Sample::of_device(0, DeviceId(0), now_ms, 0), now_ms, &mut counts);
+        window.settle(now_ms, &mut counts);
+        window.node_idle_since(NodeId(0), now_ms - 5 * 60_000)
+    };
+    assert!(idle_after(1_000), "a moment");
+    assert!(idle_after(H));
+    assert!(!idle_after(H + 1), "what was then is not what is now");
+}
+
+#[test]
 fn one_reading_of_an_instant_counts_however_its_rows_are_ordered() {
     // Two rows an instant, the smaller one first, in one read of many.
     let row = |tick: Millis, value| Sample::of_device(0, DeviceId(0), END - tick * 15_000, value);

@@ -44,7 +44,7 @@ pub trait Truth {
         hold_ms: Millis,
         warm_up_ms: Millis,
     ) -> Micro;
-    /// How far the source's clock was set forward within a range.
+    /// How far the source's clock was set, either way, within a range.
     fn stepped_ms(&self, from_ms: Millis, to_ms: Millis) -> Millis;
     /// When the newest sample that the server has of a pool's present nodes was scraped.
     fn newest_sample_ms(&self, pool: PoolId) -> Option<Millis>;

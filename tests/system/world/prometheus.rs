@@ -58,8 +58,8 @@ pub struct Prometheus {
     asked: usize,
     /// When its clock was stepped under the samples that it has, and by how much.
     steps: Vec<(Millis, Millis)>,
-    /// When the clock was set forward, and how far, whatever became of the history.
-    set_forward: Vec<(Millis, Millis)>,
+    /// When the clock was set, and by how much, whatever became of the history.
+    set: Vec<(Millis, Millis)>,
 }
 
 /// A selector and what it comes to.
@@ -109,7 +109,7 @@ impl Prometheus {
             selectors: Vec::new(),
             asked: 0,
             steps: Vec::new(),
-            set_forward: Vec::new(),
+            set: Vec::new(),
         }
     }
 
@@ -150,7 +150,7 @@ impl Prometheus {
     }
 
     fn step(&mut self, true_ms: Millis, by_ms: Millis, history: History) {
-        self.set_forward.push((true_ms, by_ms.max(0)));
+        self.set.push((true_ms, by_ms.abs()));
         if history == History::Kept {
             self.steps.push((true_ms, by_ms));
             return;
@@ -187,9 +187,9 @@ impl Prometheus {
         known.unwrap_or(ONE)
     }
 
-    /// How far the clock was set forward within a range of true time.
+    /// How far the clock was set, either way, within a range of true time.
     pub fn stepped_ms(&self, from_ms: Millis, to_ms: Millis) -> Millis {
-        let steps = self.set_forward.iter();
+        let steps = self.set.iter();
         let within = steps.filter(|(at_ms, _)| (from_ms..=to_ms).contains(at_ms));
         within.map(|(_, by_ms)| by_ms).sum()
     }
