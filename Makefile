@@ -51,7 +51,9 @@ $(DENY):
 soak: SOAK_CASES ?= 20000
 soak: SOAK_SEEDS ?= 100000
 soak:
-	$(CARGO) test --profile ci --locked --test system -- --seeds $(SOAK_SEEDS)
+	$(CARGO) test --release --locked --test system \
+	    --config 'profile.release.package.gpuscale.overflow-checks=true' \
+	    --config 'profile.release.package.gpuscale.debug-assertions=true' -- --seeds $(SOAK_SEEDS)
 	SOAK_CASES=$(SOAK_CASES) $(CARGO) test --profile ci --locked --test properties
 
 ## Plants known bugs one after the other and shows what finds each.
