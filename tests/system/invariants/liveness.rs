@@ -165,7 +165,10 @@ pub fn end(state: &State, findings: &mut Findings, at_ms: Millis, truth: &dyn Tr
         if rules.shrinks == Shrinks::Never || sick || empty || unheard {
             continue;
         }
-        let start_ms = free_ms(state, policy).max(state.times.zero_ms);
+        // Nodes that are missing leave first, each after its own stabilization (design section 5).
+        let start_ms = free_ms(state, policy)
+            .max(state.times.zero_ms)
+            .max(facts.short_ms);
         let first_ms = rules.longest_window_ms().max(rules.down.stabilization_ms)
             + rules.hold_ms
             + 2 * rules.interval_ms
@@ -173,8 +176,7 @@ pub fn end(state: &State, findings: &mut Findings, at_ms: Millis, truth: &dyn Tr
             + SLACK_MS;
         let left_ms = at_ms - start_ms - first_ms;
         let most = expected(state, policy, left_ms, facts.at_zero);
-        // The minimum is one of nodes that work, so those that are missing come on top of it; and where the platform
-        // chooses, they leave first, each after its own stabilization (design section 5).
+        // The minimum is one of nodes that work, so those that are missing come on top of it.
         let missing = rules
             .pools
             .iter()
@@ -288,6 +290,9 @@ fn count_missing(state: &mut State, at_ms: Millis, policy: PolicyId, truth: &dyn
         facts.missing_ms = Some(at_ms);
     } else if missing == 0 {
         facts.missing_ms = None;
+    }
+    if missing > 0 {
+        facts.short_ms = at_ms;
     }
     facts.missing = missing;
 }

@@ -112,6 +112,8 @@ pub struct Policy {
     pub hold: Option<Hold>,
     pub missing: u32,
     pub missing_ms: Option<Millis>,
+    /// When any was missing last.
+    pub short_ms: Millis,
     /// Schedulable nodes at the beginning of the plateau, and the count at its end.
     pub at_plateau: u32,
     pub at_zero: u32,
