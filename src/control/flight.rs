@@ -19,7 +19,8 @@ pub(super) const ASK_AGAIN_MS: Millis = 15_000;
 /// The longest that an owner may tell us to wait: a hold has to end.
 const LONGEST_WAIT_MS: Millis = 5 * 60_000;
 
-/// How long an operation may go on saying that it runs while its pool says that nothing is being done to it.
+/// How long an operation may go on saying that it runs while its pool says that nothing is being done to it, and how
+/// long a pool may go on being shown as it was before a request that was accepted.
 const LOST_OPERATION_MS: Millis = 10 * 60_000;
 
 /// What became of a resize.
@@ -117,7 +118,9 @@ fn by_pool(flight: &InFlight, pool: &Pool, now: Now) -> Settled {
             ..
         }
     );
-    let believed = known && now.timer_ms.saturating_sub(flight.sent_ms) < LOST_OPERATION_MS;
+    // The request was accepted, so a pool that shows the etag of before is one that was read too late.
+    let stale = pool.etag == flight.etag;
+    let believed = (known || stale) && now.timer_ms.saturating_sub(flight.sent_ms) < LOST_OPERATION_MS;
     match pool.state {
         PoolState::Busy => Settled::Running,
         _ if believed => Settled::Running,
@@ -220,6 +223,23 @@ mod tests {
         assert_eq!(
             settle(&mut endless, Some(&running), Some(&steady), after),
             Settled::Succeeded
+        );
+    }
+
+    #[test]
+    fn a_pool_that_is_shown_as_it_was_before_says_nothing_of_an_operation_that_nobody_knows() {
+        let mut flight = flight(Phase::Accepted {
+            operation: None,
+            ask_at_ms: 0,
+        });
+        let (before, after) = (pool(2, "a", PoolState::Steady), pool(5, "c", PoolState::Steady));
+        let mut settled = |pool: &Pool, timer_ms| settle(&mut flight, None, Some(pool), at(timer_ms));
+        assert_eq!(settled(&before, 31_000), Settled::Running);
+        assert_eq!(settled(&after, 91_000), Settled::Succeeded);
+        assert_eq!(
+            settled(&before, 1_000 + LOST_OPERATION_MS),
+            Settled::Succeeded,
+            "but not for ever"
         );
     }
 
