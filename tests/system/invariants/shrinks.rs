@@ -125,7 +125,8 @@ pub fn arrived(
     if arrived.to >= arrived.from || fenced_off {
         return;
     }
-    data(findings, at_ms, arrived.pool, rules, record, truth);
+    let served_ms = state.pools[arrived.pool].served_ms;
+    data(findings, at_ms, (arrived.pool, served_ms), rules, record, truth);
     if rules.is_group() {
         // Which of a group's pools carries the load is not asked; NodesLeft tells.
         return;
@@ -188,7 +189,7 @@ fn busy_since(
 fn data(
     findings: &mut Findings,
     at_ms: Millis,
-    pool: PoolId,
+    (pool, served_ms): (PoolId, Option<Millis>),
     rules: &Rules,
     record: Record,
     truth: &dyn Truth,
@@ -217,8 +218,9 @@ fn data(
     );
     let newest_ms = truth.newest_sample_ms(pool);
     let oldest_ms = to_ms - rules.max_age_ms - rules.tick_ms;
-    // Where nothing can run yet, as on a node that boots, there is nothing to know.
-    let fresh = newest_ms.is_some_and(|newest_ms| newest_ms >= oldest_ms) || truth.schedulable(pool) == 0;
+    // Where nothing can run yet, as on a node that boots, there is nothing to know; nor before the first scrape.
+    let begins = served_ms.is_none_or(|served_ms| served_ms >= oldest_ms);
+    let fresh = newest_ms.is_some_and(|newest_ms| newest_ms >= oldest_ms) || begins;
     findings.check(at_ms, Invariant::NoShrinkWithoutData, fresh, || {
         format!("pool {pool} shrinks, and its newest sample is of {newest_ms:?}")
     });
