@@ -65,7 +65,7 @@ pub(super) struct SignalWindow {
     tracks: Vec<Track>,
     sums: Counted,
     series: Series,
-    /// Every event up to here is in the series.
+    /// Every event up to here has happened: what is read of an earlier time rewinds the merge.
     frontier_ms: Millis,
     /// No expiry and no expectation happens before this.
     next_event_ms: Millis,
@@ -387,6 +387,8 @@ impl SignalWindow {
             if self.sums != was {
                 self.emit(at_ms);
             }
+            // An expiry may show in no sum, as that of a power reading; what is read late has to go back before it.
+            self.frontier_ms = self.frontier_ms.max(at_ms);
             self.next_event_ms = self
                 .tracks
                 .iter()
@@ -476,7 +478,7 @@ impl SignalWindow {
             track.expire(before_ms);
             self.recount(index, before_ms);
         }
-        self.frontier_ms = self.series.last().map_or(Millis::MIN, |(start, _)| start);
+        self.frontier_ms = before_ms;
         self.next_event_ms = self
             .tracks
             .iter()

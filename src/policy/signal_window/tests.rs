@@ -313,6 +313,25 @@ fn a_device_whose_zeros_power_belied_was_not_idle_once_it_is() {
 }
 
 #[test]
+fn a_reading_that_is_late_goes_back_before_an_expiry_that_no_level_shows() {
+    let device = |id, at_ms, value, channel| Sample {
+        channel,
+        ..Sample::of_device(0, DeviceId(id), START + at_ms, value)
+    };
+    // The power that belies the zero expires between the zero and its arrival.
+    let deliveries = [
+        (device(3, 1_500_000, 0, Channel::Load), 15_001),
+        (device(3, 1_415_000, WORKING_POWER + 1, Channel::Power), 0),
+        (device(0, 1_430_000, 0, Channel::Load), 0),
+    ];
+    let samples = deliveries.map(|delivery| delivery.0);
+    assert_eq!(
+        spans(&slid(Across::Mean, &deliveries, END + 1)),
+        spans(&fetched(Across::Mean, &samples, false))
+    );
+}
+
+#[test]
 fn readings_from_before_a_clock_was_put_back_fill_no_gap() {
     let idle_after = |step_ms: Millis| {
         let mut window = window(Across::Mean);
