@@ -93,6 +93,8 @@ pub struct Policy {
     pub seen: Option<u32>,
     /// Resizes of ours that no decision started from yet, by what they changed.
     unseen: VecDeque<i64>,
+    /// What others changed since the last tick, all in all.
+    others_changed: i64,
     /// When decisions started from counts that somebody else wrote.
     pub strange: VecDeque<Millis>,
     /// The same with those that may have been the platform's.
@@ -259,7 +261,8 @@ impl State {
                 self.pools[*pool].disturbed_seq = self.seq;
                 if let Some(owner) = self.pools[*pool].owner {
                     self.policies[owner].foreign = true;
-                    self.policies[owner].overwritten(i64::from(*to) - i64::from(*from));
+                    self.policies[owner].others_changed += i64::from(*to) - i64::from(*from);
+                    self.policies[owner].cancel_out();
                 }
             }
             Event::NodesLeft { pool, .. } | Event::NodeCame { pool } => self.serves(*pool, at_ms, truth),
@@ -380,6 +383,7 @@ impl State {
             seen: false,
         });
         policy.unseen.push_back(delta);
+        policy.cancel_out();
     }
 
     fn returned(&mut self, pool: PoolId, answered: bool) {
@@ -475,7 +479,7 @@ impl Policy {
         {
             self.startle(at_ms);
         }
-        (self.foreign, self.taken_back) = (false, false);
+        (self.foreign, self.taken_back, self.others_changed) = (false, false, 0);
         while self
             .wishes
             .front()
@@ -503,10 +507,11 @@ impl Policy {
         true
     }
 
-    /// Somebody changed the count. If that undid what was not seen yet, it never will be.
-    fn overwritten(&mut self, change: i64) {
-        if self.unseen.iter().sum::<i64>() == -change {
+    /// If what others changed since the last tick undid what was not seen yet, it never will be seen.
+    fn cancel_out(&mut self) {
+        if !self.unseen.is_empty() && self.unseen.iter().sum::<i64>() + self.others_changed == 0 {
             self.hide_unseen();
+            self.others_changed = 0;
         }
     }
 
