@@ -4,7 +4,7 @@ use gpuscale::policy::config::{Behavior, MINUTE_MS, Millis, ONE};
 
 use super::super::event::{Arrived, Decided, Left, PolicyId, PoolId};
 use super::rules::{Rules, allowed};
-use super::state::{Record, Sent, State};
+use super::state::{Own, Record, Sent, State};
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
 /// How finely the true demand is looked at.
@@ -258,8 +258,13 @@ fn rate(state: &State, findings: &mut Findings, at_ms: Millis, owner: PolicyId, 
             .rev()
             .filter(|own| own.is_known(at_ms) && own.seq < record.seq);
         // What went the other way gives room, and what went this way takes it: either may be just inside the period.
+        // Where clocks disagree on how long a process was away, none of that time has passed for it.
+        let gives = |own: &&Own| {
+            record.at_ms - own.decided_ms < period_ms + error_ms
+                || own.decided_ms < policy.began_ms && record.at_ms - policy.began_ms < period_ms
+        };
         let net: i64 = recent
-            .take_while(|own| record.at_ms - own.decided_ms < period_ms + error_ms)
+            .take_while(gives)
             .filter(|own| (own.delta > 0) != grows || record.at_ms - own.decided_ms < period_ms - error_ms)
             .map(|own| own.delta)
             .sum();

@@ -74,6 +74,8 @@ pub struct Hold {
 #[derive(Debug, Default)]
 pub struct Policy {
     pub absent_since_ms: Option<Millis>,
+    /// When it began last.
+    pub began_ms: Millis,
     /// When a resize of it left last.
     pub sent_ms: Millis,
     /// Whether the brake of now, or its removal, met a decision of it on its way.
@@ -436,6 +438,7 @@ impl Policy {
     /// The process started, or the policy came: what was not saved is gone.
     fn begin(&mut self, at_ms: Millis) {
         self.heard = Some((at_ms, true));
+        self.began_ms = at_ms;
         (self.record, self.armed_seq, self.read_since_start, self.partial) = (None, None, false, false);
         self.hold = None;
         self.forget_unsaved();
