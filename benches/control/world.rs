@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gpuscale::control::ports::{
-    Accepted, Answer, AnswerSeries, Clock, ClusterError, ClusterView, Completeness, MetricsSource, NodePools,
+    Accepted, Answer, Clock, ClusterError, ClusterView, Completeness, MetricsSource, NodePools,
     PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey, PoolState, Ports, Progress, Randomness, ReadRequest,
-    Samples, Selector, SourceError, StateStore, StoreError, View,
+    Selector, SeriesBuilder, SourceError, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::recording::Labels;
@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
     pub(crate) samples: Cell<u64>,
 }
 
-type Series = Rc<[Arc<Labels>]>;
+type Series = Arc<[Arc<Labels>]>;
 
 impl Fleet {
     pub(crate) fn new(clock: VirtualClock, policies: usize) -> Self {
@@ -58,32 +58,30 @@ impl Fleet {
     pub(crate) fn series(&self, policy: usize, metric: &'static str) -> Series {
         let mut known = self.known.borrow_mut();
         if let Some((_, series)) = known[policy].iter().find(|(name, _)| *name == metric) {
-            return Rc::clone(series);
+            return Arc::clone(series);
         }
         // Those of one answer lie next to each other, as with a source that keeps its series in tables.
         let all: Vec<Labels> = (0..GPUS).map(|gpu| labels(policy, metric, gpu)).collect();
         let series: Series = all.into_iter().map(Arc::new).collect();
-        known[policy].push((metric, Rc::clone(&series)));
+        known[policy].push((metric, Arc::clone(&series)));
         series
     }
 
     pub(crate) fn answer(&self, policy: usize, metric: &'static str, window_ms: i64) -> Answer {
         let now_ms = self.clock.now().wall_ms;
         let series = self.series(policy, metric);
-        let answers: Vec<AnswerSeries> = (0..)
-            .zip(series.iter())
-            .map(|(gpu, labels)| AnswerSeries {
-                labels: Arc::clone(labels),
-                samples: samples(policy, metric, gpu, (now_ms - window_ms, now_ms)),
-            })
-            .collect();
+        let mut answer = SeriesBuilder::after(&series);
+        for (gpu, labels) in (0..).zip(series.iter()) {
+            samples(policy, metric, gpu, (now_ms - window_ms, now_ms), &mut answer);
+            answer.end(labels);
+        }
+        let series = answer.finish();
         self.reads.set(self.reads.get() + 1);
-        let samples: usize = answers.iter().map(|series| series.samples.len()).sum();
-        self.samples.set(self.samples.get() + samples as u64);
+        self.samples.set(self.samples.get() + series.samples() as u64);
         Answer {
             now_ms,
             completeness: Completeness::Whole,
-            series: answers,
+            series,
         }
     }
 }
@@ -108,7 +106,13 @@ fn labels(policy: usize, metric: &str, gpu: i64) -> Labels {
 }
 
 /// What a GPU reported after `from_ms` and until `to_ms`: a restless load of 60 % in the mean, scraped node by node.
-fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64)) -> Samples {
+fn samples(
+    policy: usize,
+    metric: &str,
+    gpu: i64,
+    (from_ms, to_ms): (i64, i64),
+    answer: &mut SeriesBuilder,
+) {
     let node = mix(policy as u64, gpu / GPUS_PER_NODE);
     let offset_ms = i64::from(u8::try_from(node >> 56).unwrap()) * 50;
     let (base, slope) = match metric {
@@ -121,12 +125,10 @@ fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64)) 
     };
     let first = (from_ms - offset_ms).div_euclid(SCRAPE_MS) + 1;
     let last = (to_ms - offset_ms).div_euclid(SCRAPE_MS);
-    (first..=last)
-        .map(|scrape| {
-            let restless = f64::from(u8::try_from(mix(scrape.cast_unsigned(), gpu) >> 59).unwrap());
-            (scrape * SCRAPE_MS + offset_ms, base + slope * restless)
-        })
-        .collect()
+    for scrape in first..=last {
+        let restless = f64::from(u8::try_from(mix(scrape.cast_unsigned(), gpu) >> 59).unwrap());
+        answer.push(scrape * SCRAPE_MS + offset_ms, base + slope * restless);
+    }
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014).

@@ -11,6 +11,7 @@ pub mod ownership;
 mod policy;
 pub mod ports;
 pub mod roster;
+mod series;
 mod session;
 mod signal;
 pub mod state;

@@ -12,13 +12,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::policy::config::{Micro, Millis};
 use crate::policy::observation::{Failure, Now, PodRequest};
-use crate::recording::Labels;
 
+pub use super::series::{Series, SeriesBuilder, SeriesTable};
 use super::state::Saved;
 
 /// A policy by namespace and name.
@@ -168,8 +167,8 @@ pub struct Answer {
     pub now_ms: Millis,
     /// Whether the source says that it is all there is.
     pub completeness: Completeness,
-    /// The series, each once.
-    pub series: Vec<AnswerSeries>,
+    /// The series, each once, with their samples.
+    pub series: SeriesTable,
 }
 
 impl Answer {
@@ -190,19 +189,6 @@ pub enum Completeness {
     /// The source says that something may be missing; its words.
     Partial(String),
 }
-
-/// One series of an answer.
-#[derive(Debug, Clone)]
-pub struct AnswerSeries {
-    /// Who reports. A source that knows the series from its last answer gives the same `Arc` again, which makes
-    /// recognising it free.
-    pub labels: Arc<Labels>,
-    /// Source time in ms and value as exported, in order of time. Values may be anything a float can be.
-    pub samples: Samples,
-}
-
-/// Times and values of a series. An answer to a tick has as many as fit in here, and a first one whole windows.
-pub type Samples = SmallVec<[(Millis, f64); 4]>;
 
 /// Why a source gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,11 +1,11 @@
 //! The series of one selector: who each is of, and which samples of it were taken.
 //!
-//! A source that gives the same `Arc` of labels at the same place as last time is recognised without a comparison.
+//! A source that gives the same list of series as last time is recognised by one comparison.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::control::ports::{Answer, AnswerSeries};
+use crate::control::ports::{Answer, Series, SeriesTable};
 use crate::devices::{LabelMapping, memory_mib, power_limit_watts};
 use crate::policy::config::Millis;
 use crate::policy::dcgm::DcgmMetric;
@@ -35,8 +35,12 @@ pub(super) struct Reader {
     pub(super) uses: Vec<Use>,
     pub(super) known: Vec<Known>,
     by_labels: BTreeMap<Arc<Labels>, usize>,
+    /// The list of the last answer.
+    list: Arc<[Arc<Labels>]>,
     /// For each series of the last answer, its place among the known.
     places: Vec<Option<usize>>,
+    /// Whether each of them has one.
+    placed: bool,
     /// Places in the answer and among the known, in the order of devices: what comes out does not depend on the
     /// order of an answer.
     pub(super) order: Vec<(usize, usize)>,
@@ -74,7 +78,7 @@ impl Reader {
     pub(super) fn answered<'r>(
         &'r self,
         answer: &'r Answer,
-    ) -> impl Iterator<Item = (&'r AnswerSeries, &'r Known)> {
+    ) -> impl Iterator<Item = (Series<'r>, &'r Known)> {
         let order = self.order.iter();
         order.filter_map(|&(at, place)| Some((answer.series.get(at)?, self.known.get(place)?)))
     }
@@ -85,7 +89,7 @@ impl Reader {
         answer: &'r Answer,
         census: &Census,
         id: Option<DeviceId>,
-    ) -> Option<&'r AnswerSeries> {
+    ) -> Option<Series<'r>> {
         let id_of = |place: usize| {
             let known = self.known.get(place)?;
             census.devices.get(known.device?)?.id
@@ -104,29 +108,22 @@ impl Reader {
         }
     }
 
-    fn is_as_before(&self, series: &[AnswerSeries]) -> bool {
-        let same = |(place, series): (&Option<usize>, &AnswerSeries)| {
-            let known = place.and_then(|place| self.known.get(place));
-            known.is_some_and(|known| Arc::ptr_eq(&known.labels, &series.labels))
-        };
-        series.len() == self.places.len() && self.places.iter().zip(series).all(same)
-    }
-
     /// Finds every series of an answer among the known; says whether any moved or is new. Then they are to be sorted.
     pub(super) fn locate(
         &mut self,
-        series: &[AnswerSeries],
+        series: &SeriesTable,
         mapping: &LabelMapping,
         census: &mut Census,
     ) -> bool {
-        if self.is_as_before(series) {
+        if self.placed && Arc::ptr_eq(&self.list, series.labels()) {
             return false;
         }
+        self.list = Arc::clone(series.labels());
         self.order.clear();
         let mut places = std::mem::take(&mut self.places);
         places.resize(series.len(), None);
-        let mut new: Vec<&AnswerSeries> = Vec::new();
-        for (place, series) in places.iter_mut().zip(series) {
+        let mut new: Vec<Series<'_>> = Vec::new();
+        for (place, series) in places.iter_mut().zip(series.iter()) {
             *place = self.find(*place, series);
             if place.is_none() && !series.samples.is_empty() {
                 new.push(series);
@@ -134,36 +131,37 @@ impl Reader {
         }
         if !new.is_empty() {
             // Nodes and devices are numbered in the order of labels, which is the same in every answer.
-            new.sort_unstable_by(|one, other| one.labels.cmp(&other.labels));
+            new.sort_unstable_by(|one, other| one.labels.cmp(other.labels));
             new.dedup_by(|one, other| one.labels == other.labels);
             for series in new {
                 self.add(series, mapping, census);
             }
-            for (place, series) in places.iter_mut().zip(series) {
+            for (place, series) in places.iter_mut().zip(series.iter()) {
                 *place = self.find(*place, series);
             }
         }
+        self.placed = places.iter().all(Option::is_some);
         self.places = places;
         self.is_split(census);
         true
     }
 
     /// The series at its place of last time, else anywhere.
-    fn find(&mut self, before: Option<usize>, series: &AnswerSeries) -> Option<usize> {
+    fn find(&mut self, before: Option<usize>, series: Series<'_>) -> Option<usize> {
         if series.samples.is_empty() {
             return None;
         }
         let same = before.filter(|&place| {
             let known = self.known.get(place);
-            known.is_some_and(|known| known.labels == series.labels)
+            known.is_some_and(|known| known.labels == *series.labels)
         });
-        let place = same.or_else(|| self.by_labels.get(&series.labels).copied())?;
-        self.known.get_mut(place)?.labels = Arc::clone(&series.labels);
+        let place = same.or_else(|| self.by_labels.get(series.labels).copied())?;
+        self.known.get_mut(place)?.labels = Arc::clone(series.labels);
         Some(place)
     }
 
-    fn add(&mut self, series: &AnswerSeries, mapping: &LabelMapping, census: &mut Census) {
-        let labels = &series.labels;
+    fn add(&mut self, series: Series<'_>, mapping: &LabelMapping, census: &mut Census) {
+        let labels = series.labels;
         let (mut device, mut node, mut model) = (None, None, 0.0);
         if let Some(identity) = mapping.identity(labels) {
             model = self.full_scale(labels, identity.is_instance());
@@ -267,6 +265,7 @@ impl Reader {
                 .map(|(place, series)| (Arc::clone(&series.labels), place))
                 .collect();
             self.places.clear();
+            self.placed = false;
             self.order.clear();
         }
     }

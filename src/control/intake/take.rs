@@ -1,6 +1,6 @@
 //! One round of reads: what is done with the answers, in order.
 
-use crate::control::ports::{Answer, AnswerSeries, Completeness, SourceError};
+use crate::control::ports::{Answer, Completeness, Series, SourceError};
 use crate::devices::{MEBIBYTES, Unit, xid_code};
 use crate::policy::config::{Micro, Millis, ONE};
 use crate::policy::dcgm::DcgmMetric;
@@ -144,7 +144,7 @@ fn refusal(reader: &Reader, answer: &Answer) -> Option<String> {
             "the expression gives {series} series and must give one; sum or average it"
         ));
     }
-    let samples: usize = answer.series.iter().map(|series| series.samples.len()).sum();
+    let samples = answer.series.samples();
     (samples > MOST_SAMPLES).then(|| {
         format!("the answer has {samples} samples, and at most {MOST_SAMPLES} are taken; narrow the labels")
     })
@@ -216,7 +216,7 @@ fn locate(intake: &mut Intake, results: &Results) {
 fn open(intake: &mut Intake, results: &Results, now_ms: Millis) {
     if intake.times.opening_ms.is_none() {
         let answers = (0..intake.readers.len()).filter_map(|want| answer(intake, results, want));
-        let series = answers.flat_map(|answer| &answer.series);
+        let series = answers.flat_map(|answer| answer.series.iter());
         let first = series.filter_map(|series| Some(series.samples.first()?.0));
         intake.times.opening_ms = first.filter(|&at_ms| at_ms <= now_ms).min();
     }
@@ -273,7 +273,7 @@ fn scale_memory(intake: &mut Intake, results: &Results) {
                     continue;
                 }
                 let used = used_of.answered_of(used, &intake.census, id);
-                if let Some(mib) = used.and_then(|used| together(&used.samples, &series.samples)) {
+                if let Some(mib) = used.and_then(|used| together(used.samples, series.samples)) {
                     found.push((place, mib));
                 }
             }
@@ -331,7 +331,7 @@ fn valued(unit: Unit, raw: f64, counters: &mut Counters) -> Option<Micro> {
 
 fn take_expression(reader: &mut Reader, answer: &Answer, frame: Frame, out: &mut Output) {
     let Reader { uses, pool, .. } = reader;
-    for &(at_ms, raw) in answer.series.iter().flat_map(|series| &series.samples) {
+    for &(at_ms, raw) in answer.series.iter().flat_map(|series| series.samples) {
         if !passes(pool, at_ms, frame, &mut out.counters) {
             continue;
         }
@@ -401,8 +401,8 @@ struct Taker<'t> {
 }
 
 impl Taker<'_> {
-    fn take(&mut self, series: &AnswerSeries, known: &mut Known, out: &mut Output) {
-        for &(at_ms, raw) in &series.samples {
+    fn take(&mut self, series: Series<'_>, known: &mut Known, out: &mut Output) {
+        for &(at_ms, raw) in series.samples {
             if !passes(&mut known.recent, at_ms, self.frame, &mut out.counters) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::ports::{AnswerSeries, Completeness, Samples, Selector, SourceError, SourceErrorKind};
+use crate::control::ports::{Completeness, Selector, SourceError, SourceErrorKind};
 use crate::policy::sample::Channel;
 use crate::recording::Labels;
 
@@ -16,6 +16,13 @@ const POWER: &str = "DCGM_FI_DEV_POWER_USAGE";
 const USED: &str = "DCGM_FI_DEV_FB_USED";
 const FREE: &str = "DCGM_FI_DEV_FB_FREE";
 const XID: &str = "DCGM_FI_DEV_XID_ERRORS";
+
+/// A series that is to be answered.
+#[derive(Debug, Clone)]
+struct One {
+    labels: Arc<Labels>,
+    samples: Vec<(Millis, f64)>,
+}
 
 type Round = Vec<(usize, Result<Answer, SourceError>)>;
 
@@ -41,7 +48,7 @@ fn gpu_intake() -> Intake {
 }
 
 /// A series of GPU number `gpu` in node `n{gpu / 2}`, with samples at seconds after `T0`.
-fn series(name: &str, gpu: u32, more: &[(&str, &str)], samples: &[(i64, f64)]) -> AnswerSeries {
+fn series(name: &str, gpu: u32, more: &[(&str, &str)], samples: &[(i64, f64)]) -> One {
     let (uuid, node) = (format!("GPU-{gpu:02}"), format!("n{}", gpu / 2));
     let mut labels = vec![
         ("UUID", uuid.as_str()),
@@ -49,20 +56,20 @@ fn series(name: &str, gpu: u32, more: &[(&str, &str)], samples: &[(i64, f64)]) -
         ("modelName", "NVIDIA A100-SXM4-80GB"),
     ];
     labels.extend(more);
-    AnswerSeries {
+    let samples = samples.iter();
+    One {
         labels: Arc::new(Labels::new(name, labels).unwrap()),
         samples: samples
-            .iter()
             .map(|&(second, value)| (T0 + second * 1000, value))
             .collect(),
     }
 }
 
-fn whole(second: i64, series: Vec<AnswerSeries>) -> Answer {
+fn whole(second: i64, series: Vec<One>) -> Answer {
     Answer {
         now_ms: T0 + second * 1000,
         completeness: Completeness::Whole,
-        series,
+        series: series.into_iter().map(|one| (one.labels, one.samples)).collect(),
     }
 }
 
@@ -74,7 +81,7 @@ fn failed() -> SourceError {
 }
 
 /// A round in which each want is answered with the series of its metric.
-fn round(intake: &Intake, second: i64, all: &[AnswerSeries]) -> Round {
+fn round(intake: &Intake, second: i64, all: &[One]) -> Round {
     let answer = |want: &Want| match &want.selector {
         Selector::Metric { name, .. } => all
             .iter()
@@ -98,7 +105,7 @@ fn want(intake: &Intake, metric: &str) -> usize {
     intake.wants().iter().position(is).unwrap()
 }
 
-fn take(intake: &mut Intake, second: i64, all: &[AnswerSeries]) -> Vec<(u32, i64, Option<i64>)> {
+fn take(intake: &mut Intake, second: i64, all: &[One]) -> Vec<(u32, i64, Option<i64>)> {
     let round = round(intake, second, all);
     intake.take(&round);
     loads(intake)
@@ -287,9 +294,9 @@ fn answers_that_are_too_large_and_queries_of_many_series_are_refused() {
          { name: queue, promql: 'sum(waiting)', unit: count, perNode: 8 }",
     );
     let empty = Arc::new(Labels::new("", [("a", "b")]).unwrap());
-    let one = AnswerSeries {
+    let one = One {
         labels: empty,
-        samples: Samples::from_slice(&[(T0, 1.0)]),
+        samples: vec![(T0, 1.0)],
     };
     let mut answers = round(&intake, 1, &[]);
     answers[0].1 = Ok(whole(1, vec![one.clone(); MOST_SERIES + 1]));
@@ -308,9 +315,9 @@ fn a_device_goes_on_under_another_name_and_series_without_identity_are_counted()
     let mut intake = gpu_intake();
     let idle = series(UTIL, 0, &[], &[(0, 1.0)]);
     let busy = series(UTIL, 0, &[("pod", "vllm-0")], &[(30, 80.0)]);
-    let nobody = AnswerSeries {
+    let nobody = One {
         labels: Arc::new(Labels::new(UTIL, [("job", "x")]).unwrap()),
-        samples: Samples::from_slice(&[(T0, 1.0)]),
+        samples: vec![(T0, 1.0)],
     };
     assert_eq!(
         take(&mut intake, 31, &[busy, nobody, idle]),
@@ -529,9 +536,9 @@ fn the_windows_of_a_recording_and_of_answers_say_the_same() {
     for second in (15..1_800).step_by(15) {
         let mut wanted = Vec::new();
         history.read_until(T0 + second * 1000, |sample| wanted.push(sample));
-        let seen: Vec<AnswerSeries> = all
+        let seen: Vec<One> = all
             .iter()
-            .map(|series| AnswerSeries {
+            .map(|series| One {
                 labels: Arc::clone(&series.labels),
                 samples: series
                     .samples
@@ -559,13 +566,13 @@ fn the_windows_of_a_recording_and_of_answers_say_the_same() {
 }
 
 /// Series of some GPUs with samples every 30 s, some of them holes.
-fn fleet() -> impl Strategy<Value = Vec<AnswerSeries>> {
+fn fleet() -> impl Strategy<Value = Vec<One>> {
     prop::collection::vec(
         (0_u32..6, 0_u32..3, prop::collection::vec(0_u32..120, 1..12)),
         1..12,
     )
     .prop_map(|rows| {
-        let mut all: Vec<AnswerSeries> = Vec::new();
+        let mut all: Vec<One> = Vec::new();
         for (gpu, pod, values) in rows {
             let pod = format!("pod-{pod}");
             let samples: Vec<(i64, f64)> = (0..)

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::intake::FIRST_SILENT;
-use crate::control::ports::{Answer, AnswerSeries, Completeness, Node, PoolAutoscaler, PoolState, Selector};
+use crate::control::ports::{Answer, Completeness, Node, PoolAutoscaler, PoolState, Selector};
 use crate::control::state::Arrival;
 use crate::devices::LabelMapping;
 use crate::recording::Labels;
@@ -70,13 +70,11 @@ impl Rig {
         let series = gpus.iter().map(|&(node, gpu)| {
             let (uuid, name) = (format!("GPU-{node}-{gpu}"), format!("n{node}"));
             let labels = [("UUID", uuid.as_str()), ("Hostname", name.as_str())];
-            AnswerSeries {
-                labels: Arc::new(Labels::new("DCGM_FI_DEV_GPU_UTIL", labels).unwrap()),
-                samples: (from..=second)
-                    .step_by(30)
-                    .map(|at| (T0 + at * 1000, 50.0))
-                    .collect(),
-            }
+            let times = (from..=second).step_by(30);
+            (
+                Arc::new(Labels::new("DCGM_FI_DEV_GPU_UTIL", labels).unwrap()),
+                times.map(|at| (T0 + at * 1000, 50.0)),
+            )
         });
         let answer = Answer {
             now_ms: T0 + second * 1000,

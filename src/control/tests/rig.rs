@@ -219,20 +219,18 @@ impl MetricsSource for Rig {
             return Ok(Answer {
                 now_ms,
                 completeness: Completeness::Whole,
-                series: Vec::new(),
+                series: SeriesTable::default(),
             });
         };
         let first = (now_ms - request.window_ms).div_euclid(15_000) + 1;
         let times = (first..=now_ms.div_euclid(15_000)).map(|step| step * 15_000);
-        let samples: Samples = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
+        let samples: Vec<(i64, f64)> = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
         let nodes = self.0.pools.borrow().values().map(|pool| pool.count).sum::<u32>();
         let series = (0..nodes).map(|node| {
             let (uuid, host) = (format!("GPU-{node}"), format!("n{node}"));
             let labels = [("gpu", "0"), ("UUID", &*uuid), ("Hostname", &*host)];
-            AnswerSeries {
-                labels: Arc::new(Labels::new("DCGM_FI_DEV_GPU_UTIL", labels).unwrap()),
-                samples: samples.clone(),
-            }
+            let labels = Arc::new(Labels::new("DCGM_FI_DEV_GPU_UTIL", labels).unwrap());
+            (labels, samples.clone())
         });
         Ok(Answer {
             now_ms,

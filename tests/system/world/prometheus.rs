@@ -15,7 +15,9 @@ mod truth;
 
 use std::sync::Arc;
 
-use gpuscale::control::ports::{Answer, AnswerSeries, Completeness, Selector, SourceError, SourceErrorKind};
+use gpuscale::control::ports::{
+    Answer, Completeness, Selector, SeriesBuilder, SeriesTable, SourceError, SourceErrorKind,
+};
 use gpuscale::policy::config::{Micro, Millis, ONE};
 use gpuscale::recording::Labels;
 
@@ -68,6 +70,8 @@ struct Compiled {
     selector: Selector,
     finds: Finds,
     foreign: Vec<Arc<Labels>>,
+    /// The series of the last answer.
+    last: Arc<[Arc<Labels>]>,
 }
 
 /// What a selector finds.
@@ -254,7 +258,7 @@ impl Prometheus {
         let mut answer = Answer {
             now_ms,
             completeness: Completeness::Whole,
-            series: Vec::new(),
+            series: SeriesTable::default(),
         };
         if self.faults.empty() {
             return Ok(answer);
@@ -270,8 +274,7 @@ impl Prometheus {
             now_ms,
             from_ms: now_ms - window_ms,
         };
-        let series = &mut answer.series;
-        self.selectors[number].read(&within, &mut self.pools, &self.queries, series);
+        answer.series = self.selectors[number].read(&within, &mut self.pools, &self.queries);
         Ok(answer)
     }
 
@@ -290,6 +293,7 @@ impl Prometheus {
             selector: selector.clone(),
             finds,
             foreign: Vec::new(),
+            last: Arc::default(),
         });
         self.asked = self.selectors.len() - 1;
         self.asked
@@ -322,19 +326,14 @@ impl Prometheus {
 }
 
 impl Compiled {
-    /// Adds the series that it finds.
-    fn read(
-        &mut self,
-        within: &Within<'_>,
-        pools: &mut [Pool],
-        queries: &[Query],
-        series: &mut Vec<AnswerSeries>,
-    ) {
+    /// The series that it finds.
+    fn read(&mut self, within: &Within<'_>, pools: &mut [Pool], queries: &[Query]) -> SeriesTable {
+        let mut series = SeriesBuilder::after(&self.last);
         match &self.finds {
             Finds::Nothing => {}
             Finds::Query(query, step_ms) => {
                 let range = (within.from_ms, within.readable_until(None));
-                series.extend(queries[*query].answer(*step_ms, range, within.now_ms));
+                queries[*query].answer(*step_ms, range, within.now_ms, &mut series);
             }
             Finds::Metric {
                 metric,
@@ -342,22 +341,33 @@ impl Compiled {
                 left,
             } => {
                 for &pool in of {
-                    pools[pool].answer(*metric, within, series);
+                    pools[pool].answer(*metric, within, &mut series);
                 }
                 if !left.is_empty() {
                     let says = |labels: &Labels, name: &str| labels.get(name).unwrap_or_default().to_owned();
-                    series.retain(|one| left.iter().all(|(name, value)| says(&one.labels, name) == *value));
+                    let fits =
+                        |labels: &Labels| left.iter().all(|(name, value)| says(labels, name) == *value);
+                    let all = std::mem::replace(&mut series, SeriesBuilder::after(&self.last)).finish();
+                    for one in all.iter().filter(|one| fits(one.labels)) {
+                        for &(at_ms, value) in one.samples {
+                            series.push(at_ms, value);
+                        }
+                        series.end(one.labels);
+                    }
                 }
                 let foreign = within.faults.foreign();
                 if foreign > 0 {
-                    self.crowd(foreign, within.now_ms, series);
+                    self.crowd(foreign, within.now_ms, &mut series);
                 }
             }
         }
+        let series = series.finish();
+        self.last = Arc::clone(series.labels());
+        series
     }
 
     /// Adds the series of other people's nodes, which match as well and are idle.
-    fn crowd(&mut self, foreign: u32, now_ms: Millis, series: &mut Vec<AnswerSeries>) {
+    fn crowd(&mut self, foreign: u32, now_ms: Millis, series: &mut SeriesBuilder) {
         let Selector::Metric { name, match_labels } = &self.selector else {
             return;
         };
@@ -377,10 +387,9 @@ impl Compiled {
         }
         let value = if *name == METRICS[0] { 0.0 } else { 55.0 };
         for labels in self.foreign.iter().take(foreign as usize) {
-            series.push(AnswerSeries {
-                labels: Arc::clone(labels),
-                samples: [(now_ms - STEP_MS, value), (now_ms, value)].into_iter().collect(),
-            });
+            series.push(now_ms - STEP_MS, value);
+            series.push(now_ms, value);
+            series.end(labels);
         }
     }
 }

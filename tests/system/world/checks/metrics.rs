@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gpuscale::control::ports::{Answer, AnswerSeries, Completeness, Selector, SourceError, SourceErrorKind};
+use gpuscale::control::ports::{Answer, Completeness, Selector, Series, SourceError, SourceErrorKind};
 use gpuscale::policy::config::{MINUTE_MS, Micro, Millis, ONE};
 use gpuscale::recording::Labels;
 
@@ -77,14 +77,14 @@ fn of_pool(name: &'static str, pool: &str) -> Selector {
 }
 
 fn samples(answer: &Answer) -> usize {
-    answer.series.iter().map(|series| series.samples.len()).sum()
+    answer.series.samples()
 }
 
 fn values(answer: &Answer) -> impl Iterator<Item = f64> {
     answer
         .series
         .iter()
-        .flat_map(|series| &series.samples)
+        .flat_map(|series| series.samples)
         .map(|sample| sample.1)
 }
 
@@ -106,13 +106,13 @@ fn a_scrape_is_read_as_it_was() {
     assert!((answer.now_ms - 300..=answer.now_ms).contains(&newest(&answer).unwrap_or(0)));
     assert!(values(&stage.read(POWER)).all(|watts| (270.0..=280.0).contains(&watts)));
     let again = stage.read(UTILIZATION);
-    for (first, second) in answer.series.iter().zip(&again.series) {
+    for (first, second) in answer.series.iter().zip(again.series.iter()) {
         assert!(
-            Arc::ptr_eq(&first.labels, &second.labels),
+            Arc::ptr_eq(first.labels, second.labels),
             "the same series has the same labels"
         );
     }
-    let labels = &answer.series[3].labels;
+    let labels = &answer.series.labels()[3];
     let node = labels.get("Hostname").or(labels.get("hostname"));
     assert_eq!((node, labels.get("gpu")), (Some("aks-a100-000001"), Some("1")));
     assert!(labels.get("pod").is_some());
@@ -135,7 +135,7 @@ fn a_change_of_pod_is_a_new_series() {
     let answer = stage.read(UTILIZATION);
     assert_eq!((answer.series.len(), samples(&answer)), (16, 8 * 4));
     let of_device = |pod: bool| {
-        let gpu = |one: &&AnswerSeries| one.labels.get("pod").is_some() == pod;
+        let gpu = |one: &Series<'_>| one.labels.get("pod").is_some() == pod;
         answer.series.iter().filter(gpu).count()
     };
     assert_eq!((of_device(true), of_device(false)), (8, 8));
@@ -151,7 +151,7 @@ fn a_change_of_pod_is_a_new_series() {
         (16, 8 * 4),
         "each series once"
     );
-    for series in &answer.series {
+    for series in answer.series.iter() {
         assert!(series.samples.is_sorted_by_key(|sample| sample.0));
     }
 }
@@ -185,8 +185,8 @@ fn a_query_is_sampled_at_its_steps() {
     let answer = answer.expect("the server answers");
     assert_eq!(answer.series.len(), 1);
     let bare = Labels::new("", [("", ""); 0]).expect("no labels");
-    assert_eq!(*answer.series[0].labels, bare);
-    let samples = &answer.series[0].samples;
+    assert_eq!(*answer.series.labels()[0], bare);
+    let samples = answer.series.get(0).map(|series| series.samples).unwrap_or_default();
     assert_eq!(samples.len(), 6);
     assert!(
         samples
@@ -274,7 +274,7 @@ fn each_fault_does_what_it_says() {
     });
     under(Fault::Replica { shift_ms: 120 }, |stage| {
         let answer = stage.read(UTILIZATION);
-        let second = |one: &&AnswerSeries| one.labels.get("prometheus_replica").is_some();
+        let second = |one: &Series<'_>| one.labels.get("prometheus_replica").is_some();
         assert_eq!(
             (answer.series.len(), answer.series.iter().filter(second).count()),
             (16, 8)
@@ -289,7 +289,7 @@ fn each_fault_does_what_it_says() {
     under(Fault::Foreign { series: 100 }, |stage| {
         let answer = stage.read(UTILIZATION);
         assert_eq!(answer.series.len(), 108);
-        let foreign = |one: &&AnswerSeries| {
+        let foreign = |one: &Series<'_>| {
             one.labels
                 .get("UUID")
                 .is_some_and(|uuid| uuid.starts_with("GPU-others"))

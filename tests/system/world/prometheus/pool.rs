@@ -1,6 +1,6 @@
 //! What the server has of one pool: it scrapes the pool's nodes into rows, and reads the rows back.
 
-use gpuscale::control::ports::AnswerSeries;
+use gpuscale::control::ports::SeriesBuilder;
 use gpuscale::policy::config::{Micro, Millis};
 
 use super::super::demand::STEP_MS;
@@ -153,8 +153,7 @@ impl Pool {
     }
 
     /// Adds its series of a metric to an answer.
-    pub(super) fn answer(&mut self, metric: usize, within: &Within<'_>, series: &mut Vec<AnswerSeries>) {
-        series.reserve(self.listed.len());
+    pub(super) fn answer(&mut self, metric: usize, within: &Within<'_>, series: &mut SeriesBuilder) {
         for &number in &self.listed {
             if within.faults.lacks(number) {
                 continue;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gpuscale::control::ports::{AnswerSeries, Samples};
+use gpuscale::control::ports::SeriesBuilder;
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 use gpuscale::recording::Labels;
 
@@ -163,7 +163,7 @@ impl Device {
         metric: usize,
         server: (Server, Millis),
         (from_ms, to_ms): (Millis, Millis),
-        series: &mut Vec<AnswerSeries>,
+        series: &mut SeriesBuilder,
     ) {
         let (server, shift_ms) = server;
         let (from_ms, to_ms) = (from_ms - shift_ms, to_ms - shift_ms);
@@ -176,29 +176,21 @@ impl Device {
         while start > 0 && self.rows[start - 1].at_ms > from_ms {
             start -= 1;
         }
-        let first = series.len();
-        while start < end {
-            let pod = self.rows[start].pod;
-            let mut samples = Samples::new();
-            while start < end && self.rows[start].pod == pod {
-                let row = &self.rows[start];
-                let value = row.values[metric];
-                if !is_absent(value) {
-                    samples.push((row.at_ms + shift_ms, value));
-                }
-                start += 1;
-            }
-            if samples.is_empty() {
+        for first in start..end {
+            let pod = self.rows[first].pod;
+            // A pod may have been back in the window: its series is one.
+            let goes_on = first > start && self.rows[first - 1].pod == pod;
+            if goes_on || self.rows.range(start..first).any(|row| row.pod == pod) {
                 continue;
             }
-            let labels = self.labels(metric, pod, server);
-            // A pod may have been back in the window: its series is one.
-            match series[first..]
-                .iter_mut()
-                .find(|one| Arc::ptr_eq(&one.labels, &labels))
-            {
-                Some(one) => one.samples.extend(samples),
-                None => series.push(AnswerSeries { labels, samples }),
+            for row in self.rows.range(first..end).filter(|row| row.pod == pod) {
+                let value = row.values[metric];
+                if !is_absent(value) {
+                    series.push(row.at_ms + shift_ms, value);
+                }
+            }
+            if series.pushed() > 0 {
+                series.end(&self.labels(metric, pod, server));
             }
         }
     }
@@ -242,24 +234,25 @@ impl Query {
         self.rows.iter_mut().for_each(|row| row.0 += by_ms);
     }
 
-    /// The series at every multiple of `step_ms` in `(from_ms, now_ms]`, of what can be read until `to_ms`.
+    /// Adds the series at every multiple of `step_ms` in `(from_ms, now_ms]`, of what can be read until `to_ms`.
     pub(super) fn answer(
         &self,
         step_ms: Millis,
         (from_ms, to_ms): (Millis, Millis),
         now_ms: Millis,
-    ) -> Option<AnswerSeries> {
+        series: &mut SeriesBuilder,
+    ) {
         let step_ms = step_ms.max(1);
         let steps = from_ms.div_euclid(step_ms) + 1..=now_ms.div_euclid(step_ms);
-        let mut samples = Samples::new();
         for at_ms in steps.map(|step| step * step_ms) {
             let known = at_ms.min(to_ms);
             let newest = self.rows.iter().rev().find(|row| row.0 <= known);
             if let Some(&(_, value)) = newest.filter(|row| row.0 > at_ms - LOOK_BACK_MS) {
-                samples.push((at_ms, value));
+                series.push(at_ms, value);
             }
         }
-        let labels = Arc::clone(&self.labels);
-        (!samples.is_empty()).then_some(AnswerSeries { labels, samples })
+        if series.pushed() > 0 {
+            series.end(&self.labels);
+        }
     }
 }
