@@ -1023,6 +1023,41 @@ fn cooldown_is_quiet_time_after_a_resize_in_either_direction() {
 }
 
 #[test]
+fn windows_that_were_filled_under_two_clocks_shrink_nothing() {
+    use gpuscale::policy::memory::Told;
+    let minutes = |minutes: i64| minutes * MINUTE_MS;
+    // How far the clock is set, whether the process stayed, and for how long nothing shrinks beside the windows.
+    let cases = [
+        (minutes(-5), true, Some(minutes(5))),
+        (minutes(5), true, Some(0)),
+        (-minutes(1), true, None),
+        (minutes(1), true, None),
+        (-minutes(1), false, Some(minutes(1))),
+        (minutes(600), false, None),
+    ];
+    for (set_ms, stayed, doubted_ms) in cases {
+        let mut rig = shrinking();
+        rig.memory.told = Some(Told {
+            wall_ms: rig.now_ms - set_ms,
+            timer_ms: stayed.then_some(rig.now_ms),
+        });
+        let Some(doubted_ms) = doubted_ms else {
+            assert_eq!(rig.tick().decision.to, 1, "{set_ms}");
+            continue;
+        };
+        let until_ms = rig.now_ms + doubted_ms + rig.config.look_back_ms();
+        held_by(Rule::ClockStepped, &rig.tick());
+        let left_ms = rig.memory.doubtful_until_ms.unwrap() - until_ms;
+        assert!((0..=TICK_MS).contains(&left_ms), "{set_ms}: {left_ms}");
+        while rig.now_ms + TICK_MS < until_ms {
+            held_by(Rule::ClockStepped, &rig.tick());
+        }
+        rig.tick();
+        assert_eq!(rig.tick().decision.to, 1, "{set_ms}: once the windows are past it");
+    }
+}
+
+#[test]
 fn shrinking_takes_the_largest_wish_of_the_stabilization_window() {
     let mut rig = queue_of(10.0, 10);
     rig.watch_minutes(30);
@@ -1402,6 +1437,7 @@ fn every_reason_has_its_word_and_no_two_share_one() {
         (NoSafeVictim, "NoSafeVictim"),
         (NoClusterView, "NoClusterView"),
         (Guard, "Guard"),
+        (ClockStepped, "ClockStepped"),
     ];
     let evidence = [
         (Reason::WithinTarget, "WithinTarget"),

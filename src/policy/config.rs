@@ -279,6 +279,28 @@ pub struct DataQuality {
     pub idle_window_ms: Millis,
 }
 
+impl Config {
+    /// How far back a decision looks at the most.
+    #[must_use]
+    pub fn look_back_ms(&self) -> Millis {
+        let signals = self.signals.iter().map(Signal::look_back_ms);
+        signals.fold(self.data_quality.idle_window_ms, Millis::max)
+    }
+}
+
+impl Signal {
+    /// Lengths of its windows: demand, up and down; 0 for a rule that it does not have.
+    pub(super) fn windows_ms(&self) -> [Millis; 3] {
+        let window = |rule: &Option<Rule>| rule.map_or(0, |rule| rule.window_ms);
+        [self.demand_window_ms, window(&self.up), window(&self.down)]
+    }
+
+    /// The longest of them.
+    pub(super) fn look_back_ms(&self) -> Millis {
+        self.windows_ms().into_iter().fold(0, Millis::max)
+    }
+}
+
 impl DataQuality {
     /// Hold limit H: how long a sample speaks for its device, `max(2 × scrapeInterval, 90 s)`.
     #[must_use]

@@ -26,6 +26,9 @@ pub fn evaluate(
     now: Now,
 ) -> Evaluation {
     memory.notice(config, observation, now);
+    if windows.told_the_time() {
+        memory.hear_clock(config, now);
+    }
     let mut evaluation = Evaluation::hold(now, observation.asked);
     let mut trace = Trace::new(&mut evaluation);
     let missing = growth::missing(config, observation, now);

@@ -267,6 +267,8 @@ pub enum Rule {
     NoClusterView,
     /// The last check: Unknown, or no safe victim, never ends below the current size.
     Guard,
+    /// The source's clock was set while the windows were filled: ms left.
+    ClockStepped,
 }
 
 /// Why the decision is what it is: a rule that limited it, or the evidence itself.
@@ -341,6 +343,7 @@ impl Rule {
             Self::NoSafeVictim => "NoSafeVictim",
             Self::NoClusterView => "NoClusterView",
             Self::Guard => "Guard",
+            Self::ClockStepped => "ClockStepped",
         }
     }
 }

@@ -63,6 +63,20 @@ pub struct Memory {
     pub growths_without_relief: u32,
     /// Timer at which the breaker lets growth through again.
     pub breaker_until_ms: Option<Millis>,
+    /// What the clocks read when the source last answered.
+    pub told: Option<Told>,
+    /// Timer until which windows may hold a time that the source's clock told twice, or left out.
+    pub doubtful_until_ms: Option<Millis>,
+}
+
+/// What the clocks read when the source last answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The source's clock.
+    pub wall_ms: Millis,
+    /// The timer; not known across a restart.
+    pub timer_ms: Option<Millis>,
 }
 
 /// Nodes that were asked for, did not come, and were asked for once more.
@@ -147,6 +161,38 @@ impl Memory {
         .into_iter()
         .flatten()
         .for_each(|at_ms| *at_ms = (*at_ms).min(now.wall_ms));
+    }
+
+    /// The source told the time. Where its clock was set by more than a reading speaks for, what was read under the
+    /// clock of before does not mean what it says: after a step back, samples of the time that is told twice are those
+    /// of the first time (Prometheus stores none that is older than its newest one), and after a step forward another
+    /// server may tell again what this one told. So windows are doubtful until nothing in them is older than the step.
+    pub(super) fn hear_clock(&mut self, config: &Config, now: Now) {
+        let told = self.told.replace(Told {
+            wall_ms: now.wall_ms,
+            timer_ms: Some(now.timer_ms),
+        });
+        self.doubtful_until_ms = self
+            .doubtful_until_ms
+            .filter(|&until_ms| until_ms > now.timer_ms);
+        let Some(told) = told else { return };
+        let passed_ms = now.wall_ms.saturating_sub(told.wall_ms);
+        let (stepped_ms, least_ms) = match told.timer_ms {
+            Some(timer_ms) => (
+                passed_ms.saturating_sub(now.timer_ms.saturating_sub(timer_ms)),
+                config.data_quality.hold_limit_ms(),
+            ),
+            // Time does not go back, however long the process was away.
+            None => (passed_ms.min(0), config.data_quality.scrape_interval_ms),
+        };
+        if stepped_ms.saturating_abs() > least_ms {
+            let back_ms = stepped_ms.saturating_neg().clamp(0, LONGEST_OUTAGE_MS);
+            let until_ms = now
+                .timer_ms
+                .saturating_add(back_ms)
+                .saturating_add(config.look_back_ms());
+            self.doubtful_until_ms = self.doubtful_until_ms.max(Some(until_ms));
+        }
     }
 
     /// First sight of a pool: its size is taken for a recommendation, so nothing shrinks before a full
@@ -246,10 +292,14 @@ impl Memory {
             &mut self.arrived_at_ms,
             &mut self.conflicting_until_ms,
             &mut self.breaker_until_ms,
+            &mut self.doubtful_until_ms,
         ]
         .into_iter()
         .flatten()
         .for_each(shift);
+        if let Some(told) = &mut self.told {
+            told.timer_ms = None;
+        }
         self.missing
             .iter_mut()
             .for_each(|missing| shift(&mut missing.at_ms));
@@ -289,6 +339,8 @@ impl Memory {
             missing,
             growths_without_relief,
             breaker_until_ms,
+            told,
+            doubtful_until_ms,
         } = self;
         let mut sum = Checksum::new();
         for time in [
@@ -300,6 +352,9 @@ impl Memory {
             arrived_at_ms,
             conflicting_until_ms,
             breaker_until_ms,
+            doubtful_until_ms,
+            &told.map(|told| told.wall_ms),
+            &told.and_then(|told| told.timer_ms),
         ] {
             sum.option(*time);
         }

@@ -16,9 +16,10 @@ use super::wish::Known;
 
 /// Asks every shrink veto about the size in the trace, until one stops it.
 pub(super) fn limit(context: &Context<'_>, windows: &Windows, memory: &mut Memory, trace: &mut Trace<'_>) {
-    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 9] = [
+    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 10] = [
         brakes,
         data_quality,
+        clock_stepped,
         pool_busy,
         settle,
         in_use,
@@ -54,6 +55,15 @@ fn data_quality(context: &Context<'_>, _: &mut Memory, trace: &mut Trace<'_>) {
                 quality as i64,
             );
         }
+    }
+}
+
+/// Windows that were filled under two clocks show some time twice, or not at all.
+fn clock_stepped(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
+    let until_ms = memory.doubtful_until_ms.unwrap_or(Millis::MIN);
+    let left_ms = until_ms.saturating_sub(context.now.timer_ms);
+    if left_ms > 0 {
+        trace.veto(Rule::ClockStepped, left_ms, 0);
     }
 }
 

@@ -80,9 +80,8 @@ impl SignalWindow {
     pub(super) fn new(config: &Config, signal: &Signal) -> Self {
         let quality = &config.data_quality;
         let hold_ms = quality.hold_limit_ms();
-        let window = |rule: &Option<super::config::Rule>| rule.map_or(0, |rule| rule.window_ms);
-        let (demand, up, down) = (signal.demand_window_ms, window(&signal.up), window(&signal.down));
-        let longest = demand.max(up).max(down).max(quality.idle_window_ms);
+        let [demand, up, down] = signal.windows_ms();
+        let longest = signal.look_back_ms().max(quality.idle_window_ms);
         Self {
             across: signal.across,
             membership: match signal.source {

@@ -205,6 +205,12 @@ impl Windows {
         counts
     }
 
+    /// Whether the last read told what the source's clock reads.
+    pub(super) fn told_the_time(&self) -> bool {
+        let mut read = self.signals.iter().zip(&self.reads);
+        read.any(|(signal, read)| signal.is_some() && *read != ReadStatus::Failed)
+    }
+
     fn take(&mut self, sample: &Sample, counts: &mut Ingested) {
         let now_ms = self.now_ms;
         if sample.channel != Channel::Load {

@@ -190,6 +190,10 @@ fn rule_says(step: &Step, config: &Config) -> String {
         Rule::Paused => "a pause annotation holds".to_owned(),
         Rule::PoolBusy => "a resize is in flight".to_owned(),
         Rule::Conflicting => format!("{value} foreign writes in the last hour, {limit} are tolerated"),
+        Rule::ClockStepped => format!(
+            "the metrics source's clock was set, and for another {} its windows show a time twice or not at all",
+            duration(value)
+        ),
         Rule::Guard => "what cannot be judged never makes a pool smaller, and no bound is passed".to_owned(),
         _ => veto_says(step, config),
     }
@@ -381,6 +385,7 @@ mod tests {
             Rule::NoSafeVictim,
             Rule::NoClusterView,
             Rule::Guard,
+            Rule::ClockStepped,
         ];
         for rule in all {
             let step = Step {

@@ -77,7 +77,7 @@ pub(super) struct Members {
     pub(super) fresh: u32,
     /// Nodes that were asked for and are not waited for any longer: silent for too long while others were heard.
     given_up: u32,
-    /// Since when any node has been heard without a break, and since when nodes have been presumed.
+    /// Timers since which any node has been heard without a break, and since which nodes have been presumed.
     heard_since_ms: Option<Millis>,
     presumed_since_ms: Option<Millis>,
     ranked: Vec<(Rank, usize)>,
@@ -216,7 +216,7 @@ impl Members {
             }
         }
         let kept = u32::try_from(kept).unwrap_or(u32::MAX);
-        self.presume(slots.saturating_sub(kept), given_up_ms, now_ms);
+        self.presume(slots.saturating_sub(kept), given_up_ms > Millis::MIN, input);
         self.list.retain(|member| member.expected || member.heard);
     }
 
@@ -252,23 +252,26 @@ impl Members {
             self.heard_since_ms = None;
             return Millis::MIN;
         }
-        let since_ms = *self.heard_since_ms.get_or_insert(input.now_ms);
-        let given_up_ms = input.now_ms.saturating_sub(input.patience_ms);
-        if since_ms < given_up_ms {
-            given_up_ms
+        // How long this has been waited for is told by the timer: the other clock may have been anywhere.
+        let since_ms = *self.heard_since_ms.get_or_insert(input.timer_ms);
+        if since_ms < input.timer_ms.saturating_sub(input.patience_ms) {
+            input.now_ms.saturating_sub(input.patience_ms)
         } else {
             Millis::MIN
         }
     }
 
     /// Of the nodes that should be there and are not known by name, some are not waited for any longer.
-    fn presume(&mut self, nodes: u32, given_up_ms: Millis, now_ms: Millis) {
+    fn presume(&mut self, nodes: u32, gives_up: bool, input: &Input<'_>) {
         self.given_up = self.given_up.min(nodes);
         let presumed = nodes - self.given_up;
         if presumed == 0 {
             self.presumed_since_ms = None;
-        } else if *self.presumed_since_ms.get_or_insert(now_ms) < given_up_ms {
-            self.given_up = nodes;
+        } else {
+            let since_ms = *self.presumed_since_ms.get_or_insert(input.timer_ms);
+            if gives_up && since_ms < input.timer_ms.saturating_sub(input.patience_ms) {
+                self.given_up = nodes;
+            }
         }
         self.presumed = nodes - self.given_up;
     }

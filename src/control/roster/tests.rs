@@ -41,6 +41,8 @@ struct Rig {
     count: u32,
     second: i64,
     patience_ms: i64,
+    /// How far the clock that the roster is told of is ahead of the samples.
+    ahead_ms: i64,
 }
 
 impl Rig {
@@ -52,6 +54,7 @@ impl Rig {
             count,
             second: 0,
             patience_ms: 24 * 3_600_000,
+            ahead_ms: 0,
         }
     }
 
@@ -97,7 +100,7 @@ impl Rig {
             &mut self.intake,
             Input {
                 pools: &mut pools,
-                now_ms: T0 + self.second * 1000,
+                now_ms: T0 + self.second * 1000 + self.ahead_ms,
                 timer_ms: self.second * 1000,
                 offset_ms: 0,
                 gpus_per_node: 8,
@@ -225,6 +228,22 @@ fn a_node_that_was_never_heard_is_waited_for_as_long_as_one_that_fell_silent() {
     }
     assert_eq!(rig.tick(1_260, &nodes(0..1)).0, 2);
     assert_eq!(rig.counts(), (3, 1, 0));
+}
+
+#[test]
+fn how_long_a_node_is_waited_for_does_not_depend_on_the_clock_of_the_source() {
+    let mut rig = Rig::new(3);
+    rig.patience_ms = 1_200_000;
+    // Until the source answers, the local clock stands for its own, and may be years ahead.
+    rig.ahead_ms = 77 * 365 * 24 * 3_600_000;
+    for second in (0..300).step_by(30) {
+        assert_eq!(rig.tick(second, &nodes(0..1)).0, 6, "at {second}");
+    }
+    rig.ahead_ms = 0;
+    for second in (300..1_500).step_by(30) {
+        assert_eq!(rig.tick(second, &nodes(0..1)).0, 6, "at {second}");
+    }
+    assert_eq!(rig.tick(1_560, &nodes(0..1)).0, 2);
 }
 
 #[test]

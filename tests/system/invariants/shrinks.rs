@@ -256,6 +256,7 @@ fn rate(state: &State, findings: &mut Findings, at_ms: Millis, owner: PolicyId, 
             .own
             .iter()
             .rev()
+            .skip(policy.hidden(record.from))
             .filter(|own| own.is_known(at_ms) && own.seq < record.seq);
         // What went the other way gives room, and what went this way takes it: either may be just inside the period.
         // Where clocks disagree on how long a process was away, none of that time has passed for it.

@@ -133,6 +133,7 @@ pub struct Pool {
     pub running_ms: Option<Millis>,
     sent: VecDeque<Sent>,
     pub disturbed_seq: u64,
+    pub disturbed_ms: Millis,
     /// Since when it has had a schedulable node all the time.
     pub served_ms: Option<Millis>,
     pub autoscaler: bool,
@@ -171,6 +172,7 @@ impl State {
                 running_ms: None,
                 sent: VecDeque::new(),
                 disturbed_seq: 0,
+                disturbed_ms: Millis::MIN,
                 served_ms: None,
                 autoscaler: false,
                 allowance: BURST * MINUTE_MS,
@@ -261,6 +263,7 @@ impl State {
             }
             Event::ForeignWrite { pool, from, to } => {
                 self.pools[*pool].disturbed_seq = self.seq;
+                self.pools[*pool].disturbed_ms = at_ms;
                 if let Some(owner) = self.pools[*pool].owner {
                     self.policies[owner].foreign = true;
                     self.policies[owner].others_changed += i64::from(*to) - i64::from(*from);
@@ -401,6 +404,9 @@ impl State {
 
     fn operation_ended(&mut self, at_ms: Millis, pool: PoolId, ours: bool, outcome: &str) {
         self.pools[pool].disturbed_seq = self.seq;
+        if outcome != "succeeded" {
+            self.pools[pool].disturbed_ms = at_ms;
+        }
         let owner = self.pools[pool].owner;
         if ours {
             self.pools[pool].running_ms = None;
@@ -491,6 +497,20 @@ impl Policy {
             self.wishes.pop_front();
         }
         self.wishes.push_back((at_ms, decided.wish));
+    }
+
+    /// How many of the newest resizes of ours a decision that starts from `from` takes no account of: if they do not
+    /// explain that count, somebody else made it.
+    pub fn hidden(&self, from: u32) -> usize {
+        let change = self.seen.map_or(0, |seen| i64::from(from) - i64::from(seen));
+        let sums = self.unseen.iter().scan(0, |sum, delta| {
+            *sum += delta;
+            Some(*sum)
+        });
+        if change == 0 || sums.into_iter().any(|sum| sum == change) {
+            return 0;
+        }
+        self.unseen.len()
     }
 
     /// Whether resizes of ours, in order, explain a change of the count.

@@ -4,6 +4,7 @@ use gpuscale::policy::config::{MINUTE_MS, Millis};
 
 use super::super::event::{Arrived, PoolId};
 use super::state::{FOREIGN_MS, Record, Sent, State};
+use super::rules::Rules;
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
 /// A resize leaves the controller.
@@ -151,11 +152,9 @@ fn answered(
         return;
     };
     let others = rules.pools.iter().filter(|&&pool| pool != arrived.pool);
-    // A fence guards one pool: what others did to the other pools of a group nobody could know.
-    if others
-        .clone()
-        .any(|&pool| state.pools[pool].disturbed_seq > record.seq)
-    {
+    // A fence guards one pool: what others did to the other pools of a group nobody could know, and what they did
+    // while the pools were read may or may not have been seen.
+    if others.clone().any(|&pool| unseen(state, pool, &record, rules)) {
         return;
     }
     let elsewhere: u32 = others.map(|&pool| truth.count(pool)).sum();
@@ -184,16 +183,24 @@ fn answered(
     }
 }
 
+/// Whether somebody else may have written a pool after it was read for a decision.
+fn unseen(state: &State, pool: PoolId, record: &Record, rules: &Rules) -> bool {
+    let disturbed = &state.pools[pool];
+    disturbed.disturbed_seq > record.seq || disturbed.disturbed_ms.saturating_add(rules.call_ms) > record.at_ms
+}
+
 fn bounds(state: &State, findings: &mut Findings, at_ms: Millis, arrived: &Arrived, truth: &dyn Truth) {
     let Some((owner, rules, policy)) = state.owner(arrived.pool) else {
         return;
     };
     let others = rules.pools.iter().filter(|&&pool| pool != arrived.pool);
-    let recent = policy.record.map_or(0, |record| record.seq);
     // The others' writes into another pool of a group are seen at the next tick.
-    let known = others
-        .clone()
-        .all(|&pool| state.pools[pool].disturbed_seq <= recent);
+    let known = others.clone().all(|&pool| {
+        let record = policy.record.as_ref();
+        record.map_or(state.pools[pool].disturbed_seq == 0, |record| {
+            !unseen(state, pool, record, rules)
+        })
+    });
     let elsewhere: u32 = others.map(|&pool| truth.count(pool)).filter(|_| known).sum();
     let after = arrived.to + elsewhere;
     let grows = arrived.to > arrived.from;
