@@ -48,8 +48,10 @@ pub(super) struct Reader {
     pub(super) pool: Recent,
     /// Whether any series is of a MIG instance.
     pub(super) split: bool,
-    /// Whether the last answer said that it was partial.
+    /// Whether an answer said that it was partial, and not all of the window was read since.
     pub(super) partial: bool,
+    /// Whether the answer that is being taken is of all of the window.
+    pub(super) begun_again: bool,
     /// Whether all of the window is to be read again.
     pub(super) again: bool,
 }
@@ -235,6 +237,7 @@ impl Reader {
     /// Lets every sample pass once more: the windows know which of them they have.
     pub(super) fn begin_again(&mut self) {
         self.again = false;
+        self.begun_again = true;
         self.pool = Recent::default();
         for series in &mut self.known {
             series.recent = Recent::default();

@@ -111,13 +111,17 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
     }
     let mut power = Power::Answered;
     for want in 0..intake.readers.len() {
-        let status = match answer(intake, results, want).map(|answer| &answer.completeness) {
-            None => ReadStatus::Failed,
-            Some(Completeness::Partial(_)) => ReadStatus::Partial,
-            Some(Completeness::Whole) => continue,
-        };
         let Some(reader) = intake.readers.get(want) else {
             continue;
+        };
+        // What was left out of a partial answer is left out of the windows until all of it was read again, whether or
+        // not the source answers in between.
+        let status = match answer(intake, results, want).map(|answer| &answer.completeness) {
+            Some(Completeness::Partial(_)) => ReadStatus::Partial,
+            Some(Completeness::Whole) if reader.partial && !reader.again => ReadStatus::Partial,
+            None if reader.partial => ReadStatus::Partial,
+            None => ReadStatus::Failed,
+            Some(Completeness::Whole) => continue,
         };
         if reader.has(Use::Power) {
             power = Power::Unknown;
@@ -507,9 +511,12 @@ impl Taker<'_> {
 
 /// After answers that were partial everything is read once more.
 fn settle(reader: &mut Reader, answer: &Answer) {
-    let partial = matches!(answer.completeness, Completeness::Partial(_));
-    let was_partial = std::mem::replace(&mut reader.partial, partial);
-    reader.again |= was_partial && !partial;
+    let read_again = std::mem::take(&mut reader.begun_again);
+    reader.partial = match answer.completeness {
+        Completeness::Partial(_) => true,
+        Completeness::Whole => reader.partial && !read_again,
+    };
+    reader.again |= reader.partial && answer.completeness == Completeness::Whole;
 }
 
 /// Takes the codes of this round in order of time.
