@@ -1053,7 +1053,11 @@ fn windows_that_were_filled_under_two_clocks_shrink_nothing() {
             held_by(Rule::ClockStepped, &rig.tick());
         }
         rig.tick();
-        assert_eq!(rig.tick().decision.to, 1, "{set_ms}: once the windows are past it");
+        assert_eq!(
+            rig.tick().decision.to,
+            1,
+            "{set_ms}: once the windows are past it"
+        );
     }
 }
 

@@ -112,6 +112,12 @@ impl SeriesBuilder {
         self.samples.push((at_ms, value));
     }
 
+    /// The number of samples of all series so far, with those of the next one.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.samples.len()
+    }
+
     /// The number of samples that the next series has so far.
     #[must_use]
     pub fn pushed(&self) -> usize {
@@ -145,7 +151,8 @@ impl SeriesBuilder {
         } else {
             self.before.iter().take(self.ends.len()).cloned().collect()
         };
-        self.samples.truncate(self.ends.last().copied().unwrap_or_default());
+        self.samples
+            .truncate(self.ends.last().copied().unwrap_or_default());
         SeriesTable {
             labels,
             ends: self.ends,

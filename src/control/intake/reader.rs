@@ -29,6 +29,15 @@ pub(super) struct Known {
     pub(super) recent: Recent,
 }
 
+/// What is missing of what was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Gaps {
+    /// Whether an answer said that it was partial, and not all of the window was read since.
+    pub(super) left: bool,
+    /// Whether the answer that is being taken is of all of the window.
+    pub(super) read_again: bool,
+}
+
 /// The series of one selector.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reader {
@@ -48,10 +57,7 @@ pub(super) struct Reader {
     pub(super) pool: Recent,
     /// Whether any series is of a MIG instance.
     pub(super) split: bool,
-    /// Whether an answer said that it was partial, and not all of the window was read since.
-    pub(super) partial: bool,
-    /// Whether the answer that is being taken is of all of the window.
-    pub(super) begun_again: bool,
+    pub(super) gaps: Gaps,
     /// Whether all of the window is to be read again.
     pub(super) again: bool,
 }
@@ -237,7 +243,7 @@ impl Reader {
     /// Lets every sample pass once more: the windows know which of them they have.
     pub(super) fn begin_again(&mut self) {
         self.again = false;
-        self.begun_again = true;
+        self.gaps.read_again = true;
         self.pool = Recent::default();
         for series in &mut self.known {
             series.recent = Recent::default();

@@ -118,8 +118,8 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
         // not the source answers in between.
         let status = match answer(intake, results, want).map(|answer| &answer.completeness) {
             Some(Completeness::Partial(_)) => ReadStatus::Partial,
-            Some(Completeness::Whole) if reader.partial && !reader.again => ReadStatus::Partial,
-            None if reader.partial => ReadStatus::Partial,
+            Some(Completeness::Whole) if reader.gaps.left && !reader.again => ReadStatus::Partial,
+            None if reader.gaps.left => ReadStatus::Partial,
             None => ReadStatus::Failed,
             Some(Completeness::Whole) => continue,
         };
@@ -511,12 +511,10 @@ impl Taker<'_> {
 
 /// After answers that were partial everything is read once more.
 fn settle(reader: &mut Reader, answer: &Answer) {
-    let read_again = std::mem::take(&mut reader.begun_again);
-    reader.partial = match answer.completeness {
-        Completeness::Partial(_) => true,
-        Completeness::Whole => reader.partial && !read_again,
-    };
-    reader.again |= reader.partial && answer.completeness == Completeness::Whole;
+    let partial = matches!(answer.completeness, Completeness::Partial(_));
+    let read_again = std::mem::take(&mut reader.gaps.read_again);
+    reader.gaps.left = partial || (reader.gaps.left && !read_again);
+    reader.again |= reader.gaps.left && !partial;
 }
 
 /// Takes the codes of this round in order of time.

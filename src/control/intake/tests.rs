@@ -269,7 +269,11 @@ fn a_signal_is_failed_or_partial_by_its_own_selector_only() {
     assert_eq!(intake.reads(), [Partial, Answered, Failed]);
     answers.clear();
     intake.take(&answers);
-    assert_eq!(intake.reads(), [Partial, Answered, Failed], "what was left out is still");
+    assert_eq!(
+        intake.reads(),
+        [Partial, Answered, Failed],
+        "what was left out is still"
+    );
     assert_eq!((intake.samples(), intake.now_ms()), (&[][..], Some(T0 + 1_000)));
 }
 

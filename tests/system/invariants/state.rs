@@ -134,7 +134,7 @@ pub struct Pool {
     sent: VecDeque<Sent>,
     pub disturbed_seq: u64,
     pub disturbed_ms: Millis,
-    /// Since when it has had a schedulable node all the time.
+    /// Since when it has had a node all the time that can work.
     pub served_ms: Option<Millis>,
     pub autoscaler: bool,
     /// Writes that may still be sent, in milli-writes times 60 to stay in integers: one ms earns one.
@@ -239,6 +239,10 @@ impl State {
             Event::Ticked { policy, decided } => {
                 let interval_ms = self.rules[*policy].down.stabilization_ms;
                 self.policies[*policy].ticked(at_ms, interval_ms, decided.as_ref());
+                // Whether any node is well is told by no event.
+                for index in 0..self.rules[*policy].pools.len() {
+                    self.serves(self.rules[*policy].pools[index], at_ms, truth);
+                }
             }
             Event::Recorded { policy, from, to } => {
                 let (seq, from, to) = (self.seq, *from, *to);
@@ -418,7 +422,7 @@ impl State {
     }
 
     fn serves(&mut self, pool: PoolId, at_ms: Millis, truth: &dyn Truth) {
-        let served = truth.schedulable(pool) > 0;
+        let served = truth.schedulable(pool) > truth.unhealthy(pool);
         let pool = &mut self.pools[pool];
         pool.served_ms = served.then(|| pool.served_ms.unwrap_or(at_ms));
     }

@@ -3,8 +3,8 @@
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 
 use super::super::event::{Arrived, PoolId};
-use super::state::{FOREIGN_MS, Record, Sent, State};
 use super::rules::Rules;
+use super::state::{FOREIGN_MS, Record, Sent, State};
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
 /// A resize leaves the controller.
@@ -186,7 +186,8 @@ fn answered(
 /// Whether somebody else may have written a pool after it was read for a decision.
 fn unseen(state: &State, pool: PoolId, record: &Record, rules: &Rules) -> bool {
     let disturbed = &state.pools[pool];
-    disturbed.disturbed_seq > record.seq || disturbed.disturbed_ms.saturating_add(rules.call_ms) > record.at_ms
+    disturbed.disturbed_seq > record.seq
+        || disturbed.disturbed_ms.saturating_add(rules.call_ms) > record.at_ms
 }
 
 fn bounds(state: &State, findings: &mut Findings, at_ms: Millis, arrived: &Arrived, truth: &dyn Truth) {

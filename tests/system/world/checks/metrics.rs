@@ -186,7 +186,11 @@ fn a_query_is_sampled_at_its_steps() {
     assert_eq!(answer.series.len(), 1);
     let bare = Labels::new("", [("", ""); 0]).expect("no labels");
     assert_eq!(*answer.series.labels()[0], bare);
-    let samples = answer.series.get(0).map(|series| series.samples).unwrap_or_default();
+    let samples = answer
+        .series
+        .get(0)
+        .map(|series| series.samples)
+        .unwrap_or_default();
     assert_eq!(samples.len(), 6);
     assert!(
         samples
