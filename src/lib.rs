@@ -10,6 +10,7 @@
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
 //! - [`journal`]: what decisions were made from, and their proof.
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
+//! - `source` (feature `control`): what answers the loop's reads of metrics.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
 //! - [`report`]: results and decisions as tables, JSON and words.
@@ -59,3 +60,5 @@ pub mod policy;
 pub mod recording;
 pub mod report;
 pub mod simulator;
+#[cfg(feature = "control")]
+pub mod source;

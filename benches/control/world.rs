@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gpuscale::control::ports::{
-    Accepted, Answer, Clock, ClusterError, ClusterView, Completeness, MetricsSource, NodePools,
-    PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey, PoolState, Ports, Progress, Randomness, ReadRequest,
-    Selector, SeriesBuilder, SourceError, StateStore, StoreError, View,
+    Accepted, Answer, Clock, ClusterError, ClusterView, Completeness, MetricsSource, NodePools, PolicyKey,
+    Pool, PoolAutoscaler, PoolError, PoolKey, PoolState, Ports, Progress, Randomness, ReadRequest, Selector,
+    SeriesBuilder, SourceError, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::recording::Labels;
@@ -106,13 +106,7 @@ fn labels(policy: usize, metric: &str, gpu: i64) -> Labels {
 }
 
 /// What a GPU reported after `from_ms` and until `to_ms`: a restless load of 60 % in the mean, scraped node by node.
-fn samples(
-    policy: usize,
-    metric: &str,
-    gpu: i64,
-    (from_ms, to_ms): (i64, i64),
-    answer: &mut SeriesBuilder,
-) {
+fn samples(policy: usize, metric: &str, gpu: i64, (from_ms, to_ms): (i64, i64), answer: &mut SeriesBuilder) {
     let node = mix(policy as u64, gpu / GPUS_PER_NODE);
     let offset_ms = i64::from(u8::try_from(node >> 56).unwrap()) * 50;
     let (base, slope) = match metric {

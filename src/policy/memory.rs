@@ -172,9 +172,7 @@ impl Memory {
             wall_ms: now.wall_ms,
             timer_ms: Some(now.timer_ms),
         });
-        self.doubtful_until_ms = self
-            .doubtful_until_ms
-            .filter(|&until_ms| until_ms > now.timer_ms);
+        self.doubtful_until_ms = self.doubtful_until_ms.filter(|&until_ms| until_ms > now.timer_ms);
         let Some(told) = told else { return };
         let passed_ms = now.wall_ms.saturating_sub(told.wall_ms);
         let (stepped_ms, least_ms) = match told.timer_ms {
