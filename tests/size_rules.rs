@@ -1062,6 +1062,32 @@ fn windows_that_were_filled_under_two_clocks_shrink_nothing() {
 }
 
 #[test]
+fn a_resize_that_others_changed_before_it_was_seen_begins_a_cooldown() {
+    let mut config = policy();
+    config.down.cooldown_ms = 20 * MINUTE_MS;
+    config.down.stabilization_ms = 0;
+    let mut rig = shrinking_with(config);
+    rig.memory.asked = Some(8);
+    rig.memory.intent = Some(gpuscale::policy::memory::Intent {
+        from: 8,
+        to: 3,
+        at_ms: rig.now_ms,
+        saturated: false,
+    });
+    let sent_ms = rig.now_ms;
+    rig.tick();
+    assert!(
+        rig.memory.adopted_at(gpuscale::policy::Now::at(rig.now_ms)),
+        "others made it four"
+    );
+    while rig.now_ms + TICK_MS < sent_ms + 20 * MINUTE_MS {
+        assert!(rig.tick().decision.is_hold());
+    }
+    rig.tick();
+    assert_eq!(rig.tick().decision.to, 1);
+}
+
+#[test]
 fn shrinking_takes_the_largest_wish_of_the_stabilization_window() {
     let mut rig = queue_of(10.0, 10);
     rig.watch_minutes(30);

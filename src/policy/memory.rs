@@ -210,7 +210,10 @@ impl Memory {
             }
             return;
         }
-        self.intent = None;
+        // A resize of ours that somebody changed before it was seen has happened all the same, as far as anybody knows.
+        if let Some(intent) = self.intent.take() {
+            self.resized_at_ms = self.resized_at_ms.max(Some(intent.at_ms));
+        }
         if self.foreign_writes.len() >= 2 * FOREIGN_WRITES_ALLOWED {
             self.foreign_writes.remove(0);
         }

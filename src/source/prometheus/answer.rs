@@ -4,7 +4,7 @@
 //! answer with status 200, a page of a proxy, a body that ends early, histograms, a scalar where series were asked for.
 //! `warnings` and `VictoriaMetrics`' `isPartial` make an answer partial, which is not an error and never shrinks anything.
 //!
-//! Memory is bounded by the samples that are kept, one series, and what is around the series ([`split`]). Series that were
+//! Memory is bounded by the samples that are kept, one series, and what is around the series (`split.rs`). Series that were
 //! in the last answer are recognised by the bytes of their labels ([`Catalogue`]).
 
 mod catalogue;
