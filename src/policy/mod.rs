@@ -32,6 +32,7 @@ mod limits;
 pub mod memory;
 pub mod observation;
 pub mod placement;
+mod readings;
 pub mod sample;
 pub mod schedule;
 mod shrink;

@@ -22,8 +22,9 @@
 
 use super::config::{Across, Config, Micro, Millis, ONE, Signal, SignalSource};
 use super::fixed::{scaled, scaled_up};
+use super::readings::{Inserted, Reading};
 use super::sample::{Channel, DeviceId, NodeId, Sample};
-use super::track::{Counted, Expected, Inserted, Membership, Reading, Track};
+use super::track::{Counted, Expected, Membership, Track};
 use super::window::{Covered, Level, Series, Thresholds, Totals};
 use super::windows::{Device, Ingested};
 
@@ -33,14 +34,20 @@ const HEAVIEST: Micro = 1_000_000 * ONE;
 /// Readings of a device that room is kept for between two reads: four scrapes of two channels.
 const QUEUED_PER_DEVICE: usize = 8;
 
-/// A reading that is to be merged, in the order of the merge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A reading that is to be merged.
+#[derive(Debug, Clone, Copy)]
 struct Queued {
-    at_ms: Millis,
+    reading: Reading,
     /// Place of the device's track.
     index: u32,
     channel: Channel,
-    reading: Reading,
+}
+
+impl Queued {
+    /// The order of the merge.
+    fn order(&self) -> (Millis, u32, Channel, Reading) {
+        (self.reading.at_ms, self.index, self.channel, self.reading)
+    }
 }
 
 /// Cursor numbers of the windows that a signal is asked about.
@@ -125,7 +132,7 @@ impl SignalWindow {
     /// without a gap.
     pub(super) fn is_silent(&self, now_ms: Millis) -> bool {
         let speaks = |track: &Track| {
-            track.loads.back().is_some_and(|last| {
+            track.loads.last().is_some_and(|last| {
                 let value = last.value.get();
                 let speaks_for_ms = if value == Some(0) {
                     self.hold_ms / 2
@@ -234,7 +241,10 @@ impl SignalWindow {
         for track in &mut self.tracks {
             track.forget_after(now_ms);
         }
-        let readings = self.tracks.iter().flat_map(|track| &track.loads);
+        let readings = self
+            .tracks
+            .iter()
+            .flat_map(|track| track.loads.since(Millis::MIN));
         let spoken = readings.filter(|reading| reading.value.get().is_some());
         self.newest_ms = spoken.map(|reading| reading.at_ms).max();
         self.rewind(now_ms.saturating_add(1));
@@ -242,7 +252,7 @@ impl SignalWindow {
 
     /// Brings the series up to `now_ms` with everything taken since the last call.
     pub(super) fn settle(&mut self, now_ms: Millis, counts: &mut Ingested) {
-        match self.queue.iter().map(|entry| entry.at_ms).min() {
+        match self.queue.iter().map(|entry| entry.reading.at_ms).min() {
             Some(earliest) if earliest < self.frontier_ms => {
                 counts.late += 1;
                 self.rewind(earliest);
@@ -250,9 +260,9 @@ impl SignalWindow {
             _ => {}
         }
         let mut queue = std::mem::take(&mut self.queue);
-        queue.sort_unstable();
-        for instant in queue.chunk_by(|one, next| one.at_ms == next.at_ms) {
-            let Some(at_ms) = instant.first().map(|entry| entry.at_ms) else {
+        queue.sort_unstable_by_key(Queued::order);
+        for instant in queue.chunk_by(|one, next| one.reading.at_ms == next.reading.at_ms) {
+            let Some(at_ms) = instant.first().map(|entry| entry.reading.at_ms) else {
                 continue;
             };
             self.advance(at_ms);
@@ -399,12 +409,13 @@ impl SignalWindow {
 
     fn apply(&mut self, entry: &Queued) {
         let (hold_ms, index) = (self.hold_ms, entry.index as usize);
+        let at_ms = entry.reading.at_ms;
         let track = &mut self.tracks[index];
         track.set(&entry.reading, entry.channel, hold_ms);
-        track.note_busy(entry.at_ms);
-        let next = track.next_event_after(entry.at_ms);
+        track.note_busy(at_ms);
+        let next = track.next_event_after(at_ms);
         self.next_event_ms = self.next_event_ms.min(next);
-        self.recount(index, entry.at_ms);
+        self.recount(index, at_ms);
     }
 
     fn recount(&mut self, index: usize, at_ms: Millis) {
@@ -490,10 +501,9 @@ impl SignalWindow {
 /// A signal has as many devices as it has identities, which are 32 bits wide.
 fn queued(index: usize, channel: Channel, reading: Reading) -> Queued {
     Queued {
-        at_ms: reading.at_ms,
+        reading,
         index: u32::try_from(index).unwrap_or(u32::MAX),
         channel,
-        reading,
     }
 }
 

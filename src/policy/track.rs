@@ -1,9 +1,8 @@
 //! One device: its recent readings, and what it adds to the signal at an instant.
 
-use std::collections::VecDeque;
-
 use super::config::{Micro, Millis, ONE};
 use super::fixed::scaled;
+use super::readings::{Inserted, Reading, Readings};
 use super::sample::{Channel, DeviceId, NodeId, POOL};
 use super::windows::Health;
 
@@ -16,37 +15,6 @@ pub(crate) const WORKING_POWER: Micro = 330_000;
 
 /// Utilization up to which a device is idle, for the choice of nodes: a watchdog's occasional query is not work.
 pub(super) const IDLE: Micro = 20_000;
-
-/// Readings that are looked at one by one before all are searched: two scrapes, and one more.
-const LAST_FEW: usize = 3;
-
-/// One reading, in the order in which readings are merged. The value comes last but one, so that of two readings of
-/// one instant the larger is applied last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Reading {
-    pub(super) at_ms: Millis,
-    pub(super) value: Value,
-    pub(super) weight: Micro,
-}
-
-/// A value, or none, in eight bytes: windows are mostly readings, and the time that they take is mostly spent waiting
-/// for memory. No reading has the smallest integer, since what is possible ends at 10¹⁸.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Value(Micro);
-
-impl Value {
-    const NONE: Self = Self(Micro::MIN);
-
-    pub(super) fn get(self) -> Option<Micro> {
-        (self != Self::NONE).then_some(self.0)
-    }
-}
-
-impl From<Option<Micro>> for Value {
-    fn from(value: Option<Micro>) -> Self {
-        value.map_or(Self::NONE, Self)
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
@@ -63,8 +31,8 @@ pub(super) struct Track {
     pub(super) expected: Option<Expected>,
     /// What the signal said, and the power that tells whether it can be believed. Memory that is held is no more than
     /// a time at which the device was busy.
-    pub(super) loads: VecDeque<Reading>,
-    pub(super) powers: VecDeque<Reading>,
+    pub(super) loads: Readings,
+    pub(super) powers: Readings,
     memory_ms: Millis,
     pub(super) load: State,
     pub(super) power: State,
@@ -143,21 +111,13 @@ pub(super) enum Membership {
     Series,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inserted {
-    Changed,
-    /// It is new, and there is nothing to merge.
-    Applied,
-    Same,
-}
-
 impl Track {
     pub(super) fn new(id: DeviceId) -> Self {
         Self {
             id,
             expected: None,
-            loads: VecDeque::new(),
-            powers: VecDeque::new(),
+            loads: Readings::default(),
+            powers: Readings::default(),
             memory_ms: Millis::MIN,
             load: State::default(),
             power: State::default(),
@@ -175,8 +135,8 @@ impl Track {
     /// redundant servers show one device several times.
     pub(super) fn insert(&mut self, reading: Reading, channel: Channel) -> Inserted {
         match channel {
-            Channel::Load => insert(&mut self.loads, reading),
-            Channel::Power => insert(&mut self.powers, reading),
+            Channel::Load => self.loads.insert(reading),
+            Channel::Power => self.powers.insert(reading),
             Channel::Memory => {
                 if reading.value.get().is_some_and(|value| value > IDLE) {
                     self.is_busy(reading.at_ms);
@@ -191,9 +151,7 @@ impl Track {
     /// Forgets what was read as of a time after `now_ms`.
     pub(super) fn forget_after(&mut self, now_ms: Millis) {
         for readings in [&mut self.loads, &mut self.powers] {
-            while readings.back().is_some_and(|reading| reading.at_ms > now_ms) {
-                readings.pop_back();
-            }
+            readings.forget_after(now_ms);
         }
         self.memory_ms = self.memory_ms.min(now_ms);
         self.busy_at_ms = self
@@ -204,9 +162,7 @@ impl Track {
 
     pub(super) fn forget_before(&mut self, oldest_ms: Millis) {
         for readings in [&mut self.loads, &mut self.powers] {
-            while readings.front().is_some_and(|reading| reading.at_ms < oldest_ms) {
-                readings.pop_front();
-            }
+            readings.forget_before(oldest_ms);
         }
     }
 
@@ -229,17 +185,15 @@ impl Track {
             (Channel::Power, &self.powers, &mut self.power),
             (Channel::Load, &self.loads, &mut self.load),
         ] {
-            let earlier = readings.partition_point(|reading| reading.at_ms < from_ms);
-            if let Some(last) = earlier.checked_sub(1).and_then(|last| readings.get(last)) {
+            if let Some(last) = readings.before(from_ms).next_back() {
                 *state = State::new(last, hold_ms);
             }
             readings
-                .range(earlier..)
+                .since(from_ms)
                 .for_each(|reading| again(channel, *reading));
         }
-        let earlier = self.loads.partition_point(|reading| reading.at_ms < from_ms);
         self.loads
-            .range(..earlier)
+            .before(from_ms)
             .for_each(|reading| self.runs.add(reading, hold_ms));
     }
 
@@ -340,33 +294,4 @@ impl Track {
         }
         self.runs.now.since.is_some_and(|known_ms| known_ms <= since_ms)
     }
-}
-
-fn insert(readings: &mut VecDeque<Reading>, reading: Reading) -> Inserted {
-    if readings.back().is_none_or(|last| last.at_ms < reading.at_ms) {
-        readings.push_back(reading);
-        return Inserted::Changed;
-    }
-    let place = place_of(readings, reading.at_ms);
-    match readings.get_mut(place) {
-        Some(same) if same.at_ms == reading.at_ms => {
-            if reading.value <= same.value {
-                return Inserted::Same;
-            }
-            same.value = reading.value;
-        }
-        _ => readings.insert(place, reading),
-    }
-    Inserted::Changed
-}
-
-/// Where a reading of that time is or belongs. Nearly always that is among the last few. Searching all readings for it
-/// would cost a cache miss at every step.
-fn place_of(readings: &VecDeque<Reading>, at_ms: Millis) -> usize {
-    let last = readings.iter().rev().take(LAST_FEW);
-    let later = last.take_while(|reading| reading.at_ms >= at_ms).count();
-    if later < LAST_FEW {
-        return readings.len() - later;
-    }
-    readings.partition_point(|reading| reading.at_ms < at_ms)
 }

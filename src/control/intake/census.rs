@@ -289,7 +289,7 @@ fn places(stays: &[bool]) -> Vec<Option<usize>> {
     stays.iter().map(place).collect()
 }
 
-fn retain<T>(list: &mut Vec<T>, stays: &[bool]) {
+pub(super) fn retain<T>(list: &mut Vec<T>, stays: &[bool]) {
     let mut stays = stays.iter();
     list.retain(|_| stays.next().copied().unwrap_or(false));
 }

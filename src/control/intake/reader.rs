@@ -12,21 +12,57 @@ use crate::policy::dcgm::DcgmMetric;
 use crate::policy::sample::DeviceId;
 use crate::recording::Labels;
 
-use super::census::{Census, Moved};
+use super::census::{Census, Moved, retain};
 use super::recent::Recent;
 use super::wants::Use;
 
-/// A series.
+/// What is known of a series. There are some hundreds for each policy, and at every tick all of them are gone through:
+/// so they fill one line of the cache each, and their labels are elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    labels: Arc<Labels>,
-    /// Place of its device; `None` if its labels do not say.
-    pub(super) device: Option<usize>,
-    /// Place of its node.
-    pub(super) node: Option<usize>,
+    pub(super) recent: Recent,
     /// Full scale by the model of the device, where it is known.
     pub(super) model: f64,
-    pub(super) recent: Recent,
+    device: Located,
+    node: Located,
+}
+
+const _: () = assert!(
+    size_of::<Known>() <= 64,
+    "a series takes more than a line of the cache"
+);
+
+impl Known {
+    /// Place of its device; `None` if its labels do not say.
+    pub(super) fn device(&self) -> Option<usize> {
+        self.device.place()
+    }
+
+    /// Place of its node.
+    pub(super) fn node(&self) -> Option<usize> {
+        self.node.place()
+    }
+}
+
+/// A place in a list, or none, in four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Located(u32);
+
+impl Located {
+    const NOWHERE: Self = Self(u32::MAX);
+
+    fn place(self) -> Option<usize> {
+        (self != Self::NOWHERE).then_some(self.0 as usize)
+    }
+}
+
+impl From<Option<usize>> for Located {
+    /// No list has so many places that four bytes do not number them.
+    fn from(place: Option<usize>) -> Self {
+        place
+            .and_then(|place| u32::try_from(place).ok())
+            .map_or(Self::NOWHERE, Self)
+    }
 }
 
 /// What is missing of what was read.
@@ -43,6 +79,8 @@ pub(super) struct Gaps {
 pub(super) struct Reader {
     pub(super) uses: Vec<Use>,
     pub(super) known: Vec<Known>,
+    /// The labels of each of them.
+    labels: Vec<Arc<Labels>>,
     by_labels: BTreeMap<Arc<Labels>, usize>,
     /// The list of the last answer.
     list: Arc<[Arc<Labels>]>,
@@ -100,7 +138,7 @@ impl Reader {
     ) -> Option<Series<'r>> {
         let id_of = |place: usize| {
             let known = self.known.get(place)?;
-            census.devices.get(known.device?)?.id
+            census.devices.get(known.device()?)?.id
         };
         let first = self.order.partition_point(|&(_, place)| id_of(place) < id);
         let &(at, place) = self.order.get(first)?;
@@ -110,7 +148,7 @@ impl Reader {
     /// Tells that the devices of the last answer report for a signal.
     pub(super) fn report(&self, census: &mut Census) {
         for &place in self.places.iter().flatten() {
-            if let Some(device) = self.known.get(place).and_then(|known| known.device) {
+            if let Some(device) = self.known.get(place).and_then(Known::device) {
                 census.reports(device);
             }
         }
@@ -159,12 +197,9 @@ impl Reader {
         if series.samples.is_empty() {
             return None;
         }
-        let same = before.filter(|&place| {
-            let known = self.known.get(place);
-            known.is_some_and(|known| known.labels == *series.labels)
-        });
+        let same = before.filter(|&place| self.labels.get(place) == Some(series.labels));
         let place = same.or_else(|| self.by_labels.get(series.labels).copied())?;
-        self.known.get_mut(place)?.labels = Arc::clone(series.labels);
+        *self.labels.get_mut(place)? = Arc::clone(series.labels);
         Some(place)
     }
 
@@ -185,12 +220,12 @@ impl Reader {
             device = Some(census.device(identity, weight));
         }
         self.by_labels.insert(Arc::clone(labels), self.known.len());
+        self.labels.push(Arc::clone(labels));
         self.known.push(Known {
-            labels: Arc::clone(labels),
-            device,
-            node,
-            model,
             recent: Recent::default(),
+            model,
+            device: device.into(),
+            node: node.into(),
         });
     }
 
@@ -207,7 +242,7 @@ impl Reader {
 
     fn is_split(&mut self, census: &Census) {
         let mut devices = self.places.iter().flatten().filter_map(|&place| {
-            let device = self.known.get(place)?.device?;
+            let device = self.known.get(place)?.device()?;
             census.devices.get(device)
         });
         self.split = devices.any(|device| device.instance);
@@ -219,14 +254,11 @@ impl Reader {
         let places = self.places.iter().enumerate();
         self.order
             .extend(places.filter_map(|(at, place)| Some((at, (*place)?))));
-        let known = &self.known;
+        let (known, labels) = (&self.known, &self.labels);
         let key = |place: usize| {
             let series = known.get(place);
-            let device = series.and_then(|series| census.devices.get(series.device?));
-            (
-                device.and_then(|device| device.id),
-                series.map(|series| &series.labels),
-            )
+            let device = series.and_then(|series| census.devices.get(series.device()?));
+            (device.and_then(|device| device.id), labels.get(place))
         };
         self.order
             .sort_unstable_by(|one, other| (key(one.1), one.0).cmp(&(key(other.1), other.0)));
@@ -260,18 +292,21 @@ impl Reader {
             }
         }
         let before = self.known.len();
-        let mut answered = answered.into_iter();
-        self.known
-            .retain(|series| answered.next().unwrap_or(false) || series.recent.newest_ms >= oldest_ms);
-        for device in self.known.iter().filter_map(|series| series.device) {
+        for (stays, series) in answered.iter_mut().zip(&self.known) {
+            *stays = *stays || series.recent.newest_ms >= oldest_ms;
+        }
+        let stays = answered;
+        retain(&mut self.known, &stays);
+        retain(&mut self.labels, &stays);
+        for device in self.known.iter().filter_map(Known::device) {
             if let Some(in_use) = in_use.get_mut(device) {
                 *in_use = true;
             }
         }
         if self.known.len() < before {
-            let labels = self.known.iter().enumerate();
+            let labels = self.labels.iter().enumerate();
             self.by_labels = labels
-                .map(|(place, series)| (Arc::clone(&series.labels), place))
+                .map(|(place, labels)| (Arc::clone(labels), place))
                 .collect();
             self.places.clear();
             self.placed = false;
@@ -281,8 +316,8 @@ impl Reader {
 
     pub(super) fn moved(&mut self, moved: &Moved) {
         for series in &mut self.known {
-            series.device = series.device.and_then(|place| moved.device(place));
-            series.node = series.node.and_then(|place| moved.node(place));
+            series.device = series.device().and_then(|place| moved.device(place)).into();
+            series.node = series.node().and_then(|place| moved.node(place)).into();
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::policy::config::Millis;
 
-/// Times of the newest samples of a series. Reads overlap by two scrapes, so this is three times what is needed.
-const REMEMBERED: usize = 8;
+/// Times of the newest samples of a series. Reads overlap by two scrapes, so this is twice what is needed.
+const REMEMBERED: u8 = 6;
 
 /// The times of the newest samples taken, of which late ones are told apart. What is older than all of them counts
 /// as taken. There is one for each series, and reading them is most of what a tick costs: so they are small.
@@ -12,8 +12,8 @@ pub(super) struct Recent {
     pub(super) newest_ms: Millis,
     floor_ms: Millis,
     /// How much older than the newest each of them is.
-    ages_ms: [u32; REMEMBERED],
-    next: usize,
+    ages_ms: [u32; REMEMBERED as usize],
+    next: u8,
 }
 
 /// The age of none, and of what is older than can be said: no window is seven weeks long.
@@ -24,7 +24,7 @@ impl Default for Recent {
         Self {
             newest_ms: Millis::MIN,
             floor_ms: Millis::MIN,
-            ages_ms: [NEVER; REMEMBERED],
+            ages_ms: [NEVER; REMEMBERED as usize],
             next: 0,
         }
     }
@@ -46,7 +46,7 @@ impl Recent {
             }
             self.newest_ms = at_ms;
         }
-        if let Some(oldest) = self.ages_ms.get_mut(self.next) {
+        if let Some(oldest) = self.ages_ms.get_mut(usize::from(self.next)) {
             if *oldest != NEVER {
                 self.floor_ms = self
                     .floor_ms

@@ -236,7 +236,7 @@ fn note_splits(intake: &mut Intake, results: &Results, frame: Frame) {
             continue;
         }
         for (series, known) in reader.answered(answer) {
-            let device = known.device.and_then(|place| intake.census.devices.get(place));
+            let device = known.device().and_then(|place| intake.census.devices.get(place));
             let Some(device) = device.filter(|device| device.instance) else {
                 continue;
             };
@@ -263,8 +263,12 @@ fn scale_memory(intake: &mut Intake, results: &Results) {
             continue;
         }
         let lacking = free_of.answered(free).filter_map(|(series, known)| {
-            let device = intake.census.devices.get(known.device?)?;
-            (device.id.is_some() && device.memory_mib.is_none()).then_some((known.device?, device.id, series))
+            let device = intake.census.devices.get(known.device()?)?;
+            (device.id.is_some() && device.memory_mib.is_none()).then_some((
+                known.device()?,
+                device.id,
+                series,
+            ))
         });
         let mut found = Vec::new();
         for (place, id, series) in lacking {
@@ -364,11 +368,11 @@ fn take_devices(reader: &mut Reader, answer: &Answer, frame: Frame, census: &mut
         let (Some(series), Some(known)) = (answer.series.get(at), known.get_mut(place)) else {
             continue;
         };
-        let Some(place) = known.device else {
+        let Some(place) = known.device() else {
             out.counters.unidentified_series += u32::from(of_signal);
             continue;
         };
-        if census.is_foreign(known.node) {
+        if census.is_foreign(known.node()) {
             out.counters.foreign_series += u32::from(of_signal);
             continue;
         }
@@ -414,7 +418,7 @@ impl Taker<'_> {
                 if self.is_spoken_for(at_ms) {
                     continue;
                 }
-                self.hear(at_ms, raw, known.node);
+                self.hear(at_ms, raw, known.node());
             }
             for &what in self.uses {
                 self.use_for(what, at_ms, raw, known.model, out);
