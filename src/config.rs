@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::duration::HumanDuration;
 use crate::api::text::{LabelName, Name};
+use crate::devices;
 
 pub use endpoint::{Endpoint, EndpointError, Reach};
 pub use problems::{Problem, ProblemKind};
@@ -96,6 +97,9 @@ fn request_timeout() -> HumanDuration {
 pub struct Prometheus {
     /// Base address with the path before `/api/v1`, such as `https://mimir.example.com/prometheus`.
     pub url: String,
+    /// How queries are sent. Default Post, which has room for any query.
+    #[serde(default)]
+    pub method: Method,
     /// Parameters sent with every query, such as `partial_response: "false"` for Thanos.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
@@ -117,6 +121,16 @@ pub struct Prometheus {
     /// Certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// How queries are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// As a form.
+    #[default]
+    Post,
+    /// In the address, for servers that allow nothing else.
+    Get,
 }
 
 /// User name, and where the password is.
@@ -199,7 +213,7 @@ fn exporter_port() -> u16 {
     19_400
 }
 
-/// Which labels say where a sample comes from. Default: `Hostname`, `hostname` and `instance` in that order.
+/// Which labels say where a sample comes from. Default: `node`, `Hostname`, `hostname` and `instance` in that order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelMapping {
@@ -212,6 +226,22 @@ pub struct LabelMapping {
     /// The label with the workload's namespace, such as `exported_namespace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<LabelName>,
+}
+
+impl LabelMapping {
+    /// The mapping that reads series: what is not said here is as ever.
+    #[must_use]
+    pub fn labels(&self) -> devices::LabelMapping {
+        let ever = devices::LabelMapping::default();
+        let or = |said: &Option<LabelName>, ever: Vec<String>| {
+            said.as_ref().map_or(ever, |name| vec![name.as_str().to_owned()])
+        };
+        devices::LabelMapping {
+            node: or(&self.node, ever.node),
+            pod: or(&self.pod, ever.pod),
+            ..ever
+        }
+    }
 }
 
 /// The largest answer that is read; a larger one is an error and never a part.

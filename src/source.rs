@@ -1,8 +1,16 @@
 //! Sources of metrics: what answers the control loop's reads.
 //!
 //! - [`prometheus`]: servers with the Prometheus API.
+//! - [`retry`]: who is asked again, and who is left alone. [`coalesce`]: one question for many policies.
+//! - `connect` (feature `source`): the sources of a configuration, by name.
 //! - `http` (feature `source`): requests to servers that an administrator named.
 
+pub mod coalesce;
+#[cfg(feature = "source")]
+pub mod connect;
+#[cfg(test)]
+mod fakes;
 #[cfg(feature = "source")]
 pub mod http;
 pub mod prometheus;
+pub mod retry;

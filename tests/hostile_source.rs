@@ -142,10 +142,8 @@ fn server(url: &str, method: Method) -> Server<Real> {
     let mut secret: reqwest::header::HeaderValue = format!("Bearer {CANARY}").parse().unwrap();
     secret.set_sensitive(true);
     let settings = Settings {
-        url: url.to_owned(),
-        allowed: Allowed::default(),
-        timeout: TIMEOUT,
         headers: [(reqwest::header::AUTHORIZATION, secret)].into_iter().collect(),
+        ..Settings::new(url, TIMEOUT)
     };
     let client = Client::new(settings).unwrap();
     let clock = Rc::new(Real(Instant::now()));
@@ -339,10 +337,8 @@ fn addresses_of_metadata_services_are_no_servers() {
     let client = |url: &str, allowed: &[&str]| {
         let allowed: Vec<_> = allowed.iter().map(|address| address.parse().unwrap()).collect();
         Client::new(Settings {
-            url: url.to_owned(),
             allowed: Allowed::new(&allowed),
-            timeout: TIMEOUT,
-            headers: reqwest::header::HeaderMap::new(),
+            ..Settings::new(url, TIMEOUT)
         })
         .map(|_| ())
     };

@@ -160,3 +160,18 @@ fn loopback_may_be_plain_and_link_local_may_be_allowed() {
         .replace("  local:\n", "  local:\n    allowedAddresses: [ 169.254.1.2 ]\n");
     assert_eq!(Config::parse(&allowed).unwrap().problems(), []);
 }
+
+#[test]
+fn a_label_that_is_named_is_the_only_one_that_counts() {
+    let config = Config::parse(GOOD).unwrap();
+    let of = |name: &str| {
+        config.metrics_sources[&Name::try_from(name.to_owned()).unwrap()]
+            .label_mapping
+            .labels()
+    };
+    let (default, azure) = (of("default"), of("azure"));
+    assert_eq!(default.node, ["Hostname"]);
+    assert_eq!(default.pod, ["exported_pod"]);
+    assert_eq!(default.uuid, azure.uuid);
+    assert_eq!(azure, crate::devices::LabelMapping::default());
+}

@@ -77,6 +77,12 @@ impl Policy {
         }
     }
 
+    /// The same policy on a source whose labels are these.
+    #[must_use]
+    pub fn mapped(self, mapping: LabelMapping) -> Self {
+        Self { mapping, ..self }
+    }
+
     fn of(
         policy: &GpuScalePolicy,
         document: &str,

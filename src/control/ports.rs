@@ -217,6 +217,8 @@ pub enum SourceErrorKind {
     TooLarge,
     /// Asked to wait, in ms.
     Throttled(Option<Millis>),
+    /// No token, password or certificate to ask with.
+    Credential,
 }
 
 impl SourceErrorKind {
@@ -231,6 +233,7 @@ impl SourceErrorKind {
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",
             Self::Throttled(_) => "throttled",
+            Self::Credential => "credential",
         }
     }
 }

@@ -5,23 +5,31 @@
 //! resolves to is looked at when it is dialled: the link-local range and the metadata services of clouds, which hand out
 //! credentials, are refused unless the administrator allowed that very address.
 //!
+//! Credentials and certificates are files that others rotate, and are read anew for each request.
+//!
 //! Every answer has a time limit that includes its body, and is handed on in pieces: whoever reads it counts.
 
+mod credentials;
 mod dial;
 mod failure;
+mod tls;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use crate::config::Endpoint;
 use crate::control::ports::{SourceError, SourceErrorKind};
 use crate::policy::config::Millis;
 
+pub use credentials::{Credentials, Tokens};
 pub use dial::Allowed;
 use failure::{failed, http_date, retry_after_ms};
+use tls::Held;
+pub use tls::TlsFiles;
 
 /// Most of an error's body that is read: it is for a message.
 const MOST_OF_AN_ERROR: usize = 16 << 10;
@@ -45,7 +53,7 @@ pub enum ClientError {
         /// What is wrong with it.
         message: String,
     },
-    /// The TLS library cannot be set up.
+    /// The certificates cannot be used, or the TLS library cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
@@ -59,16 +67,36 @@ pub struct Settings {
     pub allowed: Allowed,
     /// The longest that a request may take, its body included.
     pub timeout: Duration,
-    /// Headers of every request; values of those that are marked sensitive are never shown.
+    /// Headers of every request.
     pub headers: HeaderMap,
+    /// What lets requests in.
+    pub credentials: Credentials,
+    /// Certificates.
+    pub tls: TlsFiles,
+}
+
+impl Settings {
+    /// How a server at `url` is reached that needs nothing special.
+    #[must_use]
+    pub fn new(url: &str, timeout: Duration) -> Self {
+        Self {
+            url: url.to_owned(),
+            allowed: Allowed::default(),
+            timeout,
+            headers: HeaderMap::new(),
+            credentials: Credentials::None,
+            tls: TlsFiles::default(),
+        }
+    }
 }
 
 /// A connection pool to one server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
     base: Url,
-    headers: HeaderMap,
+    settings: Settings,
+    /// The pool, and the certificates that it was made with.
+    made: RefCell<(reqwest::Client, Held)>,
 }
 
 /// The beginning of an answer; its body is to come.
@@ -88,21 +116,12 @@ impl Client {
         let base = base(&settings)?;
         // Ring, unless the program chose another provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout)
-            .pool_max_idle_per_host(8)
-            .user_agent(concat!("gpuscale/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(settings.allowed.clone())
-            .build()
-            .map_err(|error| ClientError::Tls(failure::words(&error)))?;
+        let held = settings.tls.read().map_err(ClientError::Tls)?;
+        let http = make(&settings, &held).map_err(ClientError::Tls)?;
         Ok(Self {
-            http,
             base,
-            headers: settings.headers,
+            settings,
+            made: RefCell::new((http, held)),
         })
     }
 
@@ -112,11 +131,9 @@ impl Client {
     /// [`SourceError`] for whatever is not an answer with status 2xx.
     pub async fn post_form(&self, path: &str, form: String) -> Result<Answer, SourceError> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let request = self.http.post(self.address(path));
-        let request = request
-            .headers(self.headers.clone())
-            .header(CONTENT_TYPE, form_type);
-        Self::answer(request.body(form).send().await).await
+        let request = self.http()?.post(self.address(path));
+        self.send(request.header(CONTENT_TYPE, form_type).body(form))
+            .await
     }
 
     /// Asks for `path` below the base address, with parameters in their encoded form.
@@ -126,8 +143,29 @@ impl Client {
     pub async fn get(&self, path: &str, query: &str) -> Result<Answer, SourceError> {
         let mut url = self.address(path);
         url.set_query((!query.is_empty()).then_some(query));
-        let request = self.http.get(url).headers(self.headers.clone());
+        self.send(self.http()?.get(url)).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, SourceError> {
+        let request = request.headers(self.settings.headers.clone());
+        // A token may have to be fetched first, and the time for that is part of the request's.
+        let adding = self.settings.credentials.add(request);
+        let request = tokio::time::timeout(self.settings.timeout, adding)
+            .await
+            .unwrap_or_else(|_| Err("no token in time".to_owned()))
+            .map_err(without_credential)?;
         Self::answer(request.send().await).await
+    }
+
+    /// The connection pool, made anew when a certificate was rotated.
+    fn http(&self) -> Result<reqwest::Client, SourceError> {
+        let mut made = self.made.borrow_mut();
+        let held = self.settings.tls.read().map_err(without_credential)?;
+        if held != made.1 {
+            let http = make(&self.settings, &held).map_err(without_credential)?;
+            *made = (http, held);
+        }
+        Ok(made.0.clone())
     }
 
     fn address(&self, path: &str) -> Url {
@@ -170,6 +208,28 @@ impl Answer {
     /// [`SourceError`] if the connection breaks, the time is over, or what came is not packed as it says.
     pub async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, SourceError> {
         self.response.chunk().await.map_err(|error| failed(&error))
+    }
+}
+
+fn make(settings: &Settings, held: &Held) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .timeout(settings.timeout)
+        .connect_timeout(settings.timeout)
+        .pool_max_idle_per_host(8)
+        .user_agent(concat!("gpuscale/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(settings.allowed.clone());
+    let builder = settings.tls.apply(held, builder)?;
+    builder.build().map_err(|error| failure::words(&error))
+}
+
+/// A request that could not be sent for want of what lets it in.
+fn without_credential(message: String) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Credential,
+        message,
     }
 }
 

@@ -7,6 +7,9 @@ use super::rules::Rules;
 use super::state::{FOREIGN_MS, Record, Sent, State};
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
+/// The longest that the platform goes on showing the count of before.
+const SHOWN_LATE_MS: Millis = 2 * MINUTE_MS;
+
 /// A resize leaves the controller.
 pub fn sent(
     state: &State,
@@ -183,11 +186,11 @@ fn answered(
     }
 }
 
-/// Whether somebody else may have written a pool after it was read for a decision.
+/// Whether somebody else may have written a pool without its count showing that when it was read for a decision.
 fn unseen(state: &State, pool: PoolId, record: &Record, rules: &Rules) -> bool {
     let disturbed = &state.pools[pool];
-    disturbed.disturbed_seq > record.seq
-        || disturbed.disturbed_ms.saturating_add(rules.call_ms) > record.at_ms
+    let hidden_ms = rules.call_ms.saturating_add(SHOWN_LATE_MS);
+    disturbed.disturbed_seq > record.seq || disturbed.disturbed_ms.saturating_add(hidden_ms) > record.at_ms
 }
 
 fn bounds(state: &State, findings: &mut Findings, at_ms: Millis, arrived: &Arrived, truth: &dyn Truth) {

@@ -1,0 +1,129 @@
+//! What a request carries to be let in, and where it comes from.
+//!
+//! Secrets are files that others rotate: a mounted Secret, a projected token. So each is read for every request, which
+//! costs a few microseconds, and never kept.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use reqwest::RequestBuilder;
+
+/// Longest secret that is read, in bytes. A token with many groups has some kilobytes.
+const LONGEST: u64 = 64 << 10;
+
+/// Longest certificate bundle that is read, in bytes. That of a Linux distribution has a quarter of a megabyte.
+const LONGEST_BUNDLE: u64 = 4 << 20;
+
+/// Gives tokens that somebody issues, such as Microsoft Entra.
+pub trait Tokens {
+    /// A token that is valid now, without the word `Bearer`.
+    ///
+    /// # Errors
+    /// Why there is none and what to do, in words without secrets.
+    fn token(&self) -> LocalBoxFuture<'_, Result<String, String>>;
+}
+
+/// What a request carries to be let in.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// Nothing.
+    #[default]
+    None,
+    /// A user name, and a file with the password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The file.
+        password: PathBuf,
+    },
+    /// A file with a bearer token.
+    Bearer(PathBuf),
+    /// Tokens that somebody issues.
+    Issued(Rc<dyn Tokens>),
+}
+
+impl core::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Basic { .. } => "Basic",
+            Self::Bearer(_) => "Bearer",
+            Self::Issued(_) => "Issued",
+        })
+    }
+}
+
+impl Credentials {
+    /// The request with its credential.
+    ///
+    /// # Errors
+    /// Why there is none, in words without secrets.
+    pub(super) async fn add(&self, request: RequestBuilder) -> Result<RequestBuilder, String> {
+        Ok(match self {
+            Self::None => request,
+            Self::Basic { username, password } => request.basic_auth(username, Some(secret(password)?)),
+            Self::Bearer(file) => request.bearer_auth(secret(file)?),
+            Self::Issued(tokens) => request.bearer_auth(tokens.token().await?),
+        })
+    }
+}
+
+/// The secret in a file, without the line end that editors add.
+fn secret(file: &Path) -> Result<String, String> {
+    let bytes = read(file, LONGEST)?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not text", file.display()))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(format!("{} is empty; it has to hold the secret", file.display()));
+    }
+    if secret.chars().any(char::is_control) {
+        return Err(format!("{} holds more than one line", file.display()));
+    }
+    Ok(secret.to_owned())
+}
+
+/// A file of certificates or keys.
+pub(super) fn pem(file: &Path) -> Result<Vec<u8>, String> {
+    read(file, LONGEST_BUNDLE)
+}
+
+fn read(file: &Path, longest: u64) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}", file.display());
+    let mut bytes = Vec::new();
+    let opened = File::open(file).map_err(cannot)?;
+    opened.take(longest + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > longest {
+        return Err(format!("{} has more than {longest} bytes", file.display()));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_what_the_file_holds_without_its_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let error = secret(&file).unwrap_err();
+        assert!(error.contains("cannot be read"), "{error}");
+        for (held, found) in [("abc\n", "abc"), ("abc\r\n", "abc"), (" a b ", " a b ")] {
+            std::fs::write(&file, held).unwrap();
+            assert_eq!(secret(&file).unwrap(), found);
+        }
+        std::fs::write(&file, "a\nb\n").unwrap();
+        assert!(secret(&file).unwrap_err().contains("more than one line"));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(secret(&file).unwrap_err().contains("is empty"));
+        std::fs::write(&file, vec![b'a'; 65 << 10]).unwrap();
+        let error = secret(&file).unwrap_err();
+        assert!(
+            error.contains("more than 65536 bytes") && !error.contains("aaa"),
+            "{error}"
+        );
+    }
+}
