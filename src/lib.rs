@@ -11,11 +11,13 @@
 //! - [`journal`]: what decisions were made from, and their proof.
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
+//! - `clock` (feature `source`): the machine's clocks, and chance.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
 //! - [`report`]: results and decisions as tables, JSON and words.
 //!
-//! The library opens no file and reads no clock; the `gpuscale` binary does. `ARCHITECTURE.md` tells why things are as
+//! The library opens no file and reads no clock, but for `source`, which reads credentials, and `clock`; the `gpuscale`
+//! binary does. `ARCHITECTURE.md` tells why things are as
 //! they are, and how to add to them.
 //!
 //! ```
@@ -51,6 +53,8 @@
 pub mod api;
 #[cfg(feature = "cli")]
 pub mod check;
+#[cfg(feature = "source")]
+pub mod clock;
 pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
