@@ -10,12 +10,14 @@
     reason = "a test with real servers and real time"
 )]
 
+mod hostile;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,8 @@ use gpuscale::source::http::{Allowed, Client, ClientError, Settings};
 use gpuscale::source::prometheus::answer::Limits;
 use gpuscale::source::prometheus::server::{Method, Server};
 
+use hostile::{GOOD, Hostile, response};
+
 const CANARY: &str = "canary-7d3c4a2b";
 
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -39,8 +43,6 @@ const LIMITS: Limits = Limits {
     series: 20_000,
     samples: 200_000,
 };
-
-const GOOD: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m","gpu":"0"},"values":[[1700000000,"85"]]}]}}"#;
 
 /// The real clocks.
 #[derive(Debug)]
@@ -60,82 +62,10 @@ impl Clock for Real {
     }
 }
 
-/// What a server got.
-#[derive(Debug, Clone, Default)]
-struct Heard {
-    head: String,
-    body: String,
-}
-
-/// A server that answers every request by one function; what it was asked is kept.
-struct Hostile {
-    at: SocketAddr,
-    heard: Arc<Mutex<Vec<Heard>>>,
-    requests: Arc<AtomicU64>,
-}
-
-impl Hostile {
-    fn new(answer: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
-        let requests: Arc<AtomicU64> = Arc::default();
-        let answer = Arc::new(answer);
-        let (all, count) = (Arc::clone(&heard), Arc::clone(&requests));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let (answer, all, count) = (Arc::clone(&answer), Arc::clone(&all), Arc::clone(&count));
-                thread::spawn(move || {
-                    // A client that has heard enough hangs up: then writing fails, and that is the end.
-                    if let Ok(heard) = receive(&stream) {
-                        count.fetch_add(1, Ordering::SeqCst);
-                        all.lock().unwrap().push(heard);
-                        let _ = answer(&mut stream);
-                    }
-                });
-            }
-        });
-        Self { at, heard, requests }
-    }
-
-    /// Answers with this, as it stands.
-    fn saying(answer: String) -> Self {
-        Self::new(move |stream| stream.write_all(answer.as_bytes()))
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/prometheus", self.at)
-    }
-
-    /// Asks it once, from a client that knows a secret.
-    fn ask(&self) -> Result<Answer, SourceError> {
-        let server = server(&self.url(), Method::Post);
-        run(async { server.read(&request(&selector())).await })
-    }
-}
-
-fn receive(stream: &TcpStream) -> std::io::Result<Heard> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut heard = Heard::default();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        heard.head.push_str(&line);
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    heard.body = String::from_utf8(body).unwrap();
-    Ok(heard)
+/// Asks a server once, from a client that knows a secret.
+fn ask(hostile: &Hostile) -> Result<Answer, SourceError> {
+    let server = server(&hostile.url(), Method::Post);
+    run(async { server.read(&request(&selector())).await })
 }
 
 fn server(url: &str, method: Method) -> Server<Real> {
@@ -174,16 +104,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// A response with its length.
-fn response(status: &str, headers: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )
-}
-
 fn refused(answer: String) -> SourceError {
-    let error = Hostile::saying(answer).ask().map(|answer| answer.series.len());
+    let error = ask(&Hostile::saying(answer)).map(|answer| answer.series.len());
     without_secret(error.unwrap_err())
 }
 
@@ -235,7 +157,7 @@ fn a_good_answer_is_read_and_the_question_is_what_was_meant() {
 
 #[test]
 fn what_a_server_says_with_status_200_is_not_always_an_answer() {
-    let said = |body: &str| Hostile::saying(response("200 OK", "", body)).ask();
+    let said = |body: &str| ask(&Hostile::saying(response("200 OK", "", body)));
     let empty = said(r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#).unwrap();
     assert_eq!((empty.series.len(), empty.completeness), (0, Completeness::Whole));
     let partial =
@@ -459,7 +381,7 @@ fn take_little(cases: impl IntoIterator<Item = (&'static str, Hostile, SourceErr
     for (what, hostile, kind) in cases {
         let before = most_memory();
         let started = Instant::now();
-        let error = without_secret(hostile.ask().map(|answer| answer.series.len()).unwrap_err());
+        let error = without_secret(ask(&hostile).map(|answer| answer.series.len()).unwrap_err());
         let grown = most_memory() - before;
         println!(
             "{what}: {} MiB more, {:?}: {error}",

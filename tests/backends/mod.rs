@@ -231,6 +231,8 @@ impl Answer {
 /// A running server with a directory and a port of its own.
 pub struct Server {
     child: Child,
+    program: PathBuf,
+    arguments: Vec<String>,
     port: u16,
     folder: TempDir,
     agent: ureq::Agent,
@@ -278,15 +280,8 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let log = File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(program)
-            .args(arguments(folder.path(), port))
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let arguments = arguments(folder.path(), port);
+        let child = child(program, &arguments, folder.path());
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
@@ -295,10 +290,26 @@ impl Server {
             .into();
         Self {
             child,
+            program: program.to_owned(),
+            arguments,
             port,
             folder,
             agent,
         }
+    }
+
+    /// Kills it, so that connections are refused from here on. It keeps its directory and its port.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after [`Server::kill`], and waits until `path` answers with success.
+    pub fn start_again(&mut self, path: &str) {
+        self.child = child(&self.program, &self.arguments, self.folder.path());
+        wait_for("the server that was started again", || {
+            self.ask(path, &[], &[]).filter(|answer| answer.status == 200)
+        });
     }
 
     /// The address of a path, such as `/-/ready`.
@@ -366,6 +377,18 @@ impl Drop for Server {
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
+}
+
+fn child(program: &Path, arguments: &[String], folder: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
 
 fn answer(response: ureq::http::Response<ureq::Body>) -> Option<Answer> {

@@ -1,0 +1,276 @@
+//! Five minutes of the production loop in real time, over real Prometheus and real VictoriaMetrics, which scrape the same
+//! exporters every second.
+//!
+//! Eight pools live through as many stories at the same time, each decided twice, once by each backend: a load that
+//! rises, one that is gone, an exporter that dies, pages that are empty, a pod that comes and changes what every series is
+//! called, a time-sliced GPU, a pair of redundant scrapers, and one where nothing happens. In between Prometheus is killed
+//! and started again. What is asserted is what was decided, and that the journals make every decision again.
+//!
+//! It takes as long as it says: what is tested is the time of real servers.
+
+#![cfg(feature = "source")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test with real servers and real time"
+)]
+
+mod backends;
+#[path = "live/fleet.rs"]
+mod fleet;
+#[path = "live/world.rs"]
+mod world;
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use futures_util::future::join;
+use gpuscale::clock::{SystemClock, SystemRandomness};
+use gpuscale::config::{self, Config};
+use gpuscale::control::ports::Clock as _;
+use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
+use gpuscale::journal::replay;
+use gpuscale::policy::evaluation::Quality;
+use gpuscale::source::connect::{Issuer, Sources};
+use gpuscale::source::http::Tokens;
+
+use backends::{prometheus, victoria_metrics, wait_for};
+use fleet::{Fleet, GPUS_PER_NODE, NODES, Pods, Says, Story};
+use world::{NoCluster, Pools, Records, Seen, States, Watching, World};
+
+/// When things change, in seconds.
+const CHANGE: i64 = 75;
+/// Pages that were empty have rows again.
+const RETURN: i64 = 150;
+/// Prometheus is killed, and started again.
+const KILL: i64 = 200;
+const REVIVE: i64 = 215;
+const END: i64 = 300;
+
+/// The backends, by the names that policies use.
+const BACKENDS: [&str; 2] = ["prometheus", "victoria"];
+
+fn steady(_: u32, _: i64) -> Option<(i64, Pods)> {
+    Some((50, Pods::None))
+}
+
+fn busy(_: u32, seconds: i64) -> Option<(i64, Pods)> {
+    Some((if seconds < CHANGE { 50 } else { 97 }, Pods::None))
+}
+
+fn idle(_: u32, _: i64) -> Option<(i64, Pods)> {
+    Some((0, Pods::None))
+}
+
+/// One node's exporter is killed while it is busy; the other node has nothing to do from then on.
+fn dying(_: u32, seconds: i64) -> Option<(i64, Pods)> {
+    Some((if seconds < CHANGE { 70 } else { 0 }, Pods::None))
+}
+
+/// While the exporter reloads, it answers 200 and nothing.
+fn emptied(_: u32, seconds: i64) -> Option<(i64, Pods)> {
+    (!(CHANGE..RETURN).contains(&seconds)).then_some((50, Pods::None))
+}
+
+fn relabelled(_: u32, seconds: i64) -> Option<(i64, Pods)> {
+    let pod = match seconds {
+        ..CHANGE => Pods::None,
+        CHANGE..RETURN => Pods::One("train-0"),
+        _ => Pods::One("train-1"),
+    };
+    Some((50, pod))
+}
+
+fn sliced(_: u32, _: i64) -> Option<(i64, Pods)> {
+    Some((50, Pods::Sliced))
+}
+
+const STORIES: [(&str, Says); 8] = [
+    ("steady", steady),
+    ("busy", busy),
+    ("idle", idle),
+    ("dying", dying),
+    ("emptied", emptied),
+    ("relabelled", relabelled),
+    ("sliced", sliced),
+    ("pair", steady),
+];
+
+fn scrape_config(fleets: &[Fleet]) -> String {
+    let mut config = "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n".to_owned();
+    for fleet in fleets {
+        // A redundant pair is two scrapers of the same targets that label what they scraped.
+        let replicas: &[&str] = if fleet.pool == "pair" { &["a", "b"] } else { &["a"] };
+        for replica in replicas {
+            writeln!(
+                config,
+                "  - job_name: {pool}-{replica}\n    static_configs:\n      - targets: {targets:?}\n        labels: \
+                 {{ pool: {pool}, replica: {replica} }}",
+                pool = fleet.pool,
+                targets = fleet.targets(),
+            )
+            .unwrap();
+        }
+    }
+    config
+}
+
+fn policy(pool: &str, backend: &str) -> Policy {
+    let document = format!(
+        "apiVersion: gpuscale.dev/v1alpha1
+kind: GpuScalePolicy
+metadata: {{ name: {pool}-{backend}, namespace: gpuscale-system }}
+spec:
+  mode: Enforce
+  targetRef: {{ kind: AksNodePool, name: {pool}{backend:.1} }}
+  metricsSource: {backend}
+  evaluationInterval: 5s
+  minNodes: 1
+  maxNodes: 8
+  signals:
+    - name: gpu
+      dcgm: {{ metric: GpuUtilization, matchLabels: {{ pool: {pool} }} }}
+      targetPercentage: 60
+      up:   {{ above: 80, for: 30s, rule: Mean }}
+      down: {{ below: 30, for: 1m, rule: Hold }}
+  behavior: {{ scaleDown: {{ stabilization: 1m, cooldown: 1m }} }}
+  settle: 30s
+  scaleIn: {{ victims: PlatformChooses }}
+  dataQuality: {{ scrapeInterval: 1s, maxAge: 30s, warmUp: 0s }}
+"
+    );
+    Policy::new(&document, 0, "live").unwrap_or_else(|error| panic!("{error}"))
+}
+
+struct NoTokens;
+
+impl Issuer for NoTokens {
+    fn entra(&self, _: &config::Entra, _: &str) -> Result<Rc<dyn Tokens>, String> {
+        Err("nobody asked for any".to_owned())
+    }
+}
+
+fn connect(
+    [prometheus, victoria]: &[String; 2],
+    clock: &Rc<SystemClock>,
+    randomness: &Rc<SystemRandomness>,
+) -> Rc<Sources<SystemClock, SystemRandomness>> {
+    let config = Config::parse(&format!(
+        "metricsSources:\n  prometheus: {{ prometheus: {{ url: '{prometheus}' }} }}\n  victoria: {{ prometheus: {{ url: \
+         '{victoria}', method: Get }} }}\n"
+    ))
+    .unwrap();
+    assert_eq!(config.problems(), []);
+    Rc::new(Sources::connect(&config, clock, randomness, &NoTokens).unwrap())
+}
+
+/// Runs the loop and the stories to their end.
+fn live(addresses: &[String; 2], story: &Story, tell: impl Future<Output = ()>) -> Rc<Records> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (clock, randomness) = (Rc::new(SystemClock::new()), Rc::new(SystemRandomness));
+        let sources = connect(addresses, &clock, &randomness);
+        let records = Rc::new(Records::default());
+        let world = World {
+            sources: Rc::clone(&sources),
+            clock,
+            randomness,
+            pools: Pools::new(NODES, GPUS_PER_NODE),
+            cluster: NoCluster,
+            states: States::default(),
+        };
+        let settings = Settings {
+            platform_chooses: PlatformChooses::Allowed,
+            ..Settings::default()
+        };
+        let controller = Controller::new(world, Watching(Rc::clone(&records)), settings);
+        let policies = STORIES
+            .iter()
+            .flat_map(|(pool, _)| BACKENDS.map(|backend| policy(pool, backend)));
+        controller.set_policies(policies.collect());
+        story.begin();
+        let told = async {
+            tell.await;
+            controller.stop();
+        };
+        join(controller.run(), told).await;
+        for (name, source) in sources.iter() {
+            let counts = source.counts();
+            println!("{name}: {} questions of policies, {} queries", counts.reads, counts.queries);
+        }
+        records
+    })
+}
+
+#[test]
+fn the_loop_decides_the_same_on_both_backends_whatever_happens_to_the_data() {
+    let story = Story::new();
+    let mut fleets: Vec<Fleet> = STORIES
+        .iter()
+        .map(|(pool, says)| Fleet::new(pool, &story, *says))
+        .collect();
+    let config = scrape_config(&fleets);
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(prometheus), Some(victoria)) = (prometheus(folder, &config), victoria_metrics(Some(&config)))
+    else {
+        return;
+    };
+    for server in [&prometheus, &victoria] {
+        wait_for("every exporter to be scraped", || {
+            let answer = server.get("/api/v1/query", &[("query", "count(DCGM_FI_DEV_GPU_UTIL)")]);
+            // Eight pools of four GPUs, the pair twice, the sliced ones three times.
+            String::from_utf8(answer).unwrap().contains("\"44\"").then_some(())
+        });
+    }
+    let addresses = [prometheus.url(""), victoria.url("")];
+    let records = live(&addresses, &story, async {
+        let clock = SystemClock::new();
+        let until = |seconds: i64| clock.sleep_until(seconds * 1000);
+        until(CHANGE).await;
+        let dying = fleets.iter_mut().find(|fleet| fleet.pool == "dying");
+        dying.unwrap().kill(1);
+        until(KILL).await;
+        let mut prometheus = prometheus;
+        prometheus.kill();
+        until(REVIVE).await;
+        // Beside the loop, which goes on.
+        let revived = tokio::task::spawn_blocking(move || {
+            prometheus.start_again("/-/ready");
+            prometheus
+        });
+        let prometheus = revived.await.unwrap();
+        until(END).await;
+        drop(prometheus);
+    });
+    judge(&records);
+}
+
+fn judge(records: &Records) {
+    let ticks = records.ticks.borrow();
+    for (name, seen) in ticks.iter() {
+        println!("{name}: {}", summary(seen));
+    }
+    for action in records.actions.borrow().iter() {
+        println!("{action}");
+    }
+}
+
+/// The stretches in which nothing changed.
+fn summary(seen: &[Seen]) -> String {
+    let mut text = String::new();
+    let word = |seen: &Seen| {
+        format!(
+            "{}->{} {} {:?} {:.2}",
+            seen.from, seen.to, seen.reason, seen.quality, seen.demand
+        )
+    };
+    for stretch in seen.chunk_by(|one, next| word(one) == word(next)) {
+        write!(text, "\n    {:>4} s {}", stretch[0].at_ms / 1000, word(&stretch[0])).unwrap();
+    }
+    text
+}
