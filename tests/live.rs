@@ -13,6 +13,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::unnecessary_wraps,
     clippy::disallowed_methods,
     reason = "a test with real servers and real time"
 )]
@@ -201,7 +202,11 @@ fn live(addresses: &[String; 2], story: &Story, tell: impl Future<Output = ()>) 
         join(controller.run(), told).await;
         for (name, source) in sources.iter() {
             let counts = source.counts();
-            println!("{name}: {} questions of policies, {} queries", counts.reads, counts.queries);
+            println!(
+                "{name}: {} questions of policies, {} queries",
+                counts.reads, counts.queries
+            );
+            assert!(counts.queries > 0 && counts.queries <= counts.reads);
         }
         records
     })
@@ -224,7 +229,10 @@ fn the_loop_decides_the_same_on_both_backends_whatever_happens_to_the_data() {
         wait_for("every exporter to be scraped", || {
             let answer = server.get("/api/v1/query", &[("query", "count(DCGM_FI_DEV_GPU_UTIL)")]);
             // Eight pools of four GPUs, the pair twice, the sliced ones three times.
-            String::from_utf8(answer).unwrap().contains("\"44\"").then_some(())
+            String::from_utf8(answer)
+                .unwrap()
+                .contains("\"44\"")
+                .then_some(())
         });
     }
     let addresses = [prometheus.url(""), victoria.url("")];
@@ -255,8 +263,80 @@ fn judge(records: &Records) {
     for (name, seen) in ticks.iter() {
         println!("{name}: {}", summary(seen));
     }
-    for action in records.actions.borrow().iter() {
-        println!("{action}");
+    for (pool, _) in STORIES {
+        let [prometheus, victoria] = BACKENDS.map(|backend| &ticks[&format!("{pool}-{backend}")]);
+        assert_eq!(sizes(prometheus), sizes(victoria), "{pool}");
+        for seen in [prometheus, victoria] {
+            assert!(seen.len() > 50, "{pool}: {} ticks", seen.len());
+            of_story(pool, seen);
+        }
+    }
+    for (name, journal) in records.journals.borrow().iter() {
+        let journal = journal.borrow();
+        let replay = replay(journal.segments.values().map(Vec::as_slice), None).unwrap();
+        assert_eq!(replay.decisions, ticks[name].len() as u64, "{name}");
+        assert_eq!(
+            (replay.verified, replay.differing, replay.faults.len()),
+            (replay.decisions, 0, 0),
+            "{name}: {:?}",
+            replay.first_difference
+        );
+    }
+}
+
+/// The sizes that were decided, one after the other.
+fn sizes(seen: &[Seen]) -> Vec<u32> {
+    let mut sizes: Vec<u32> = seen.iter().map(|seen| seen.to).collect();
+    sizes.dedup();
+    sizes
+}
+
+/// What must have been decided, whichever backend was asked.
+fn of_story(pool: &str, seen: &[Seen]) {
+    let at = |seconds: std::ops::Range<i64>| {
+        seen.iter()
+            .filter(move |seen| seconds.contains(&(seen.at_ms / 1000)))
+    };
+    let last = seen.last().unwrap();
+    match pool {
+        "busy" => assert!(last.to > 2 && sizes(seen).is_sorted(), "{:?}", sizes(seen)),
+        "idle" => assert_eq!(sizes(seen), [2, 1]),
+        _ => assert_eq!(sizes(seen), [2], "{pool}"),
+    }
+    match pool {
+        // The node that is left has nothing to do, and nobody knows what the other one does.
+        "dying" => {
+            assert_eq!(
+                (last.quality, last.reason, last.demand),
+                (Quality::LowCoverage, "DataQuality", 0.0)
+            );
+        }
+        "emptied" => {
+            let silent: Vec<&Seen> = at(CHANGE + 35..RETURN).collect();
+            assert!(silent.len() >= 5);
+            for seen in silent {
+                assert_eq!((seen.quality, seen.reason), (Quality::Stale, "DataQuality"));
+            }
+            assert_eq!(last.quality, Quality::Good, "what was read again counts again");
+        }
+        // Other labels, several rows for a GPU, two scrapers: the same GPUs at the same load, and no moment of doubt.
+        "steady" | "relabelled" | "sliced" | "pair" => {
+            let known: Vec<&Seen> = seen
+                .iter()
+                .skip_while(|seen| seen.quality != Quality::Good)
+                .collect();
+            assert!(known.len() > 40, "{pool}: {}", known.len());
+            for seen in known {
+                let said = (seen.quality, seen.reason, seen.demand);
+                assert_eq!(
+                    said,
+                    (Quality::Good, "WithinTarget", 2.0),
+                    "{pool}: {}",
+                    seen.explained
+                );
+            }
+        }
+        _ => {}
     }
 }
 
@@ -270,7 +350,13 @@ fn summary(seen: &[Seen]) -> String {
         )
     };
     for stretch in seen.chunk_by(|one, next| word(one) == word(next)) {
-        write!(text, "\n    {:>4} s {}", stretch[0].at_ms / 1000, word(&stretch[0])).unwrap();
+        write!(
+            text,
+            "\n    {:>4} s {}",
+            stretch[0].at_ms / 1000,
+            word(&stretch[0])
+        )
+        .unwrap();
     }
     text
 }

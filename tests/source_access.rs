@@ -177,10 +177,7 @@ fn a_token_of_entra_is_asked_for_each_time_and_its_failure_has_a_name() {
         .iter()
         .map(|head| header(head, "authorization").unwrap().to_owned())
         .collect();
-    assert_eq!(
-        sent,
-        [format!("Bearer {CANARY}-1"), format!("Bearer {CANARY}-2")]
-    );
+    assert_eq!(sent, [format!("Bearer {CANARY}-1"), format!("Bearer {CANARY}-2")]);
 }
 
 #[test]
@@ -226,9 +223,7 @@ fn a_policy_that_names_a_source_which_is_not_there_is_told_which_are() {
     let read = futures_util::FutureExt::now_or_never(sources.read(&request));
     let error = read.unwrap().map(|answer| answer.series.len()).unwrap_err();
     assert!(
-        error
-            .message
-            .contains("no metricsSources.thanos; it has default"),
+        error.message.contains("no metricsSources.thanos; it has default"),
         "{error}"
     );
 }
@@ -306,7 +301,9 @@ fn certificates_are_shown_and_checked_and_a_rotated_one_counts_from_the_next_req
     let tls = format!("tls: {{ caFile: '{ca}', certFile: '{certificate}', keyFile: '{key}' }}");
     let sources = connect(&format!("{{ prometheus: {{ url: 'https://{at}', {tls} }} }}")).unwrap();
     let refused = |name: &'static str| {
-        let error = read(&sources, name).map(|answer| answer.series.len()).unwrap_err();
+        let error = read(&sources, name)
+            .map(|answer| answer.series.len())
+            .unwrap_err();
         assert_eq!(error.kind, SourceErrorKind::Unreachable, "{error}");
         error.message
     };
@@ -344,8 +341,7 @@ fn no_secret_shows_in_errors_or_debug_output() {
         format!("parameters: {{ token: {CANARY} }}, method: Get"),
     ] {
         for url in [&url, &"http://127.0.0.1:9".to_owned()] {
-            let sources =
-                connect(&format!("{{ prometheus: {{ url: '{url}', {credential} }} }}")).unwrap();
+            let sources = connect(&format!("{{ prometheus: {{ url: '{url}', {credential} }} }}")).unwrap();
             let error = read(&sources, "m").map(|answer| answer.series.len()).unwrap_err();
             shown.push_str(&format!("{error} {error:?} {sources:?}\n"));
         }

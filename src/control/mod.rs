@@ -43,6 +43,10 @@ use signal::Signal;
 use task::Slot;
 use turnstile::Turnstile;
 
+/// First ticks are spread over this time, so that a thousand policies do not ask at once. It is less than the shortest
+/// `evaluationInterval`, so that sources can tell the same question of another policy from the next one of the same.
+pub const FIRST_TICKS_SPREAD_MS: i64 = 4_000;
+
 /// What the administrator set for all policies.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -16,10 +16,7 @@ use super::session::{Session, State};
 use super::signal::Signal;
 use super::state::Ended;
 use super::tick::{Held, save, tick};
-use super::{Shared, TickResult, Ticked, Watch};
-
-/// First ticks are spread over this time, so that a thousand policies do not ask at once.
-const SPREAD_MS: Millis = 5_000;
+use super::{FIRST_TICKS_SPREAD_MS, Shared, TickResult, Ticked, Watch};
 
 /// The place of a policy in the loop.
 pub(super) struct Slot {
@@ -107,7 +104,7 @@ pub(super) async fn run<P: Ports, W: Watch>(shared: Rc<Shared<P, W>>, slot: Rc<S
 
 async fn live<P: Ports, W: Watch>(shared: &Rc<Shared<P, W>>, slot: &Slot) {
     let mut session = begin(shared, slot.policy());
-    let spread = shared.ports.randomness().next() % SPREAD_MS.unsigned_abs();
+    let spread = shared.ports.randomness().next() % FIRST_TICKS_SPREAD_MS.unsigned_abs();
     let mut due_ms = shared.now().timer_ms.saturating_add(spread.cast_signed());
     loop {
         wait(shared, slot, due_ms).await;

@@ -14,14 +14,16 @@ use std::rc::Rc;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
 
+use crate::control::FIRST_TICKS_SPREAD_MS;
 use crate::control::ports::{Answer, Clock, MetricsSource, ReadRequest, Selector, SourceError};
 use crate::policy::config::Millis;
 
 /// Windows are rounded up to multiples of this.
 const STEP_MS: Millis = 15_000;
 
-/// How old an answer may be to serve again: the time over which the ticks of policies are spread.
-const FRESH_MS: Millis = 5_000;
+/// How old an answer may be to serve again: the time over which the first ticks of policies are spread. It is less than the
+/// shortest time between two ticks of one policy, which would be told its own answer twice.
+const FRESH_MS: Millis = FIRST_TICKS_SPREAD_MS;
 
 type Outcome = Rc<Result<Answer, SourceError>>;
 

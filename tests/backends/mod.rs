@@ -380,7 +380,11 @@ impl Drop for Server {
 }
 
 fn child(program: &Path, arguments: &[String], folder: &Path) -> Child {
-    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .unwrap();
     Command::new(program)
         .args(arguments)
         .current_dir(folder)

@@ -48,7 +48,9 @@ impl Story {
     /// Seconds of the story that are over; negative before it.
     pub fn seconds(&self) -> i64 {
         let began_ms = self.began_ms.load(Ordering::SeqCst);
-        self.start_ms().checked_sub(began_ms).map_or(-1, |ms| ms.div_euclid(1000))
+        self.start_ms()
+            .checked_sub(began_ms)
+            .map_or(-1, |ms| ms.div_euclid(1000))
     }
 }
 
@@ -78,7 +80,9 @@ impl Fleet {
             let template = fs::read_to_string("tests/fixtures/dcgm/one-gpu-l40s.prom").unwrap();
             Some(Exporter::start(move |_| {
                 let said = says(node, story.seconds());
-                said.map_or(String::new(), |(load, pods)| page(&template, pool, node, load, pods))
+                said.map_or(String::new(), |(load, pods)| {
+                    page(&template, pool, node, load, pods)
+                })
             }))
         });
         Self {
@@ -121,7 +125,9 @@ fn page(template: &str, pool: &str, node: u32, load: i64, pods: Pods) -> String 
                 Pods::None => row(""),
                 Pods::One(pod) => row(&format!(",container=\"main\",namespace=\"ml\",pod=\"{pod}\"")),
                 Pods::Sliced => (0..3).for_each(|pod| {
-                    row(&format!(",container=\"main\",namespace=\"ml\",pod=\"slice-{pod}\""));
+                    row(&format!(
+                        ",container=\"main\",namespace=\"ml\",pod=\"slice-{pod}\""
+                    ));
                 }),
             }
         }

@@ -7,7 +7,7 @@
     reason = "a module of tests, and a fault of a fixture may end one at once"
 )]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -20,7 +20,6 @@ use gpuscale::control::state::Saved;
 use gpuscale::control::{Action, TickResult, Ticked, Watch};
 use gpuscale::journal::{InMemory, JournalError, Limits, Segments, Sink, Writer};
 use gpuscale::policy::evaluation::Quality;
-use gpuscale::policy::observation::Now;
 use gpuscale::source::connect::Sources;
 
 /// Pools that do at once what they are asked.
@@ -137,7 +136,6 @@ impl Ports for World {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub at_ms: i64,
-    pub now: Now,
     pub from: u32,
     pub to: u32,
     pub reason: &'static str,
@@ -154,7 +152,6 @@ pub struct Records {
     pub ticks: RefCell<BTreeMap<String, Vec<Seen>>>,
     pub journals: RefCell<BTreeMap<String, Rc<RefCell<InMemory>>>>,
     pub actions: RefCell<Vec<String>>,
-    pub held: Cell<u64>,
 }
 
 pub struct Watching(pub Rc<Records>);
@@ -168,7 +165,6 @@ impl Watch for Watching {
         let signal = evaluation.signals()[0];
         let seen = Seen {
             at_ms: tick.now.timer_ms,
-            now: tick.now,
             from: evaluation.decision.from,
             to: evaluation.decision.to,
             reason: evaluation.decision.reason.as_str(),
