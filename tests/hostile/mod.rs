@@ -31,6 +31,13 @@ pub struct Hostile {
 
 impl Hostile {
     pub fn new(answer: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::asked(move |_, stream| answer(stream))
+    }
+
+    /// Answers what it was asked.
+    pub fn asked(
+        answer: impl Fn(&Heard, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
@@ -45,8 +52,8 @@ impl Hostile {
                     // A client that has heard enough hangs up: then writing fails, and that is the end.
                     if let Ok(heard) = receive(&stream) {
                         count.fetch_add(1, Ordering::SeqCst);
+                        let _ = answer(&heard, &mut stream);
                         all.lock().unwrap().push(heard);
-                        let _ = answer(&mut stream);
                     }
                 });
             }

@@ -11,9 +11,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use gpuscale::clock::{SystemClock, SystemRandomness};
+use gpuscale::clock::SystemRandomness;
 use gpuscale::control::ports::{
-    Accepted, ClusterError, ClusterView, NodePools, PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey,
+    Accepted, Clock, ClusterError, ClusterView, NodePools, PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey,
     PoolState, Ports, Progress, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
@@ -90,24 +90,24 @@ impl StateStore for States {
 }
 
 /// The world of the loop.
-pub struct World {
-    pub clock: Rc<SystemClock>,
+pub struct World<C> {
+    pub clock: Rc<C>,
     pub randomness: Rc<SystemRandomness>,
-    pub sources: Rc<Sources<SystemClock, SystemRandomness>>,
+    pub sources: Rc<Sources<C, SystemRandomness>>,
     pub pools: Pools,
     pub cluster: NoCluster,
     pub states: States,
 }
 
-impl Ports for World {
-    type Clock = SystemClock;
+impl<C: Clock + 'static> Ports for World<C> {
+    type Clock = C;
     type Randomness = SystemRandomness;
-    type Metrics = Sources<SystemClock, SystemRandomness>;
+    type Metrics = Sources<C, SystemRandomness>;
     type Pools = Pools;
     type Cluster = NoCluster;
     type Store = States;
 
-    fn clock(&self) -> &SystemClock {
+    fn clock(&self) -> &C {
         &self.clock
     }
 
