@@ -35,12 +35,13 @@ use gpuscale::clock::SystemRandomness;
 use gpuscale::config::{self, Config};
 use gpuscale::control::ports::Clock;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
+use gpuscale::journal::Reader;
 use gpuscale::policy::evaluation::Quality;
 use gpuscale::policy::observation::Now;
 use gpuscale::source::connect::{Issuer, Sources};
 use gpuscale::source::http::Tokens;
 
-use hostile::{Hostile, response};
+use hostile::{Heard, Hostile, response};
 use world::{NoCluster, Pools, Records, Seen, States, Watching, World};
 
 /// How much faster than real the clock is.
@@ -56,6 +57,9 @@ const MENDED_MS: i64 = 17 * MINUTE_MS;
 const END_MS: i64 = 36 * MINUTE_MS;
 
 const SCRAPE_MS: i64 = 15_000;
+/// The token that lets questions in.
+const CANARY: &str = "canary-7d3c4a2b";
+
 const NODES: u32 = 2;
 const GPUS_PER_NODE: u32 = 4;
 
@@ -186,12 +190,12 @@ impl Fault {
     }
 
     /// Answers a question.
-    fn answer(self, clock: &Fast, form: &str, stream: &mut TcpStream) -> std::io::Result<()> {
+    fn answer(self, clock: &Fast, heard: &Heard, stream: &mut TcpStream) -> std::io::Result<()> {
         let now_ms = clock.timer_ms();
         let server_ms = EPOCH_MS + now_ms + self.skew_ms();
         let lasts = (FAULT_MS..MENDED_MS).contains(&now_ms);
         let date = format!("Date: {}\r\n", http_date(server_ms));
-        let question = Question::of(form, now_ms);
+        let question = Question::of(&heard.body, now_ms);
         let truth = || question.answer(self.skew_ms(), load, |_| true);
         let ok = |body: &str| response("200 OK", &date, body);
         let said = match self {
@@ -201,7 +205,7 @@ impl Fault {
             Self::HangsUp => return Ok(()),
             // Until the client hangs up.
             Self::Hangs => return stream.read_exact(&mut [0]),
-            Self::Status500 => response("500 Internal Server Error", &date, "oops"),
+            Self::Status500 => response("500 Internal Server Error", &date, &heard.head),
             Self::Throttles => response("429 Too Many Requests", &format!("{date}Retry-After: 1\r\n"), ""),
             Self::Html502 => response("502 Bad Gateway", &date, "<html><h1>502</h1></html>"),
             Self::Cut => {
@@ -222,7 +226,15 @@ impl Fault {
             Self::NotANumber => ok(&question.answer(0, |at| load(at).map(|_| "NaN"), |_| true)),
             Self::Blank => ok(&question.answer(
                 0,
-                |at| load(at).map(|load| if at >= FAULT_MS { "18446744073709551600" } else { load }),
+                |at| {
+                    load(at).map(|load| {
+                        if at >= FAULT_MS {
+                            "18446744073709551600"
+                        } else {
+                            load
+                        }
+                    })
+                },
                 |_| true,
             )),
             Self::HalfGone => ok(&question.answer(0, load, |node| node == 0)),
@@ -254,6 +266,7 @@ fn ghosts(clock: &Fast, form: &str, stream: &mut TcpStream) -> std::io::Result<(
 }
 
 /// The utilization in %, at a time of the story.
+#[expect(clippy::unnecessary_wraps, reason = "other stories say nothing at times")]
 fn load(at_ms: i64) -> Option<&'static str> {
     Some(if at_ms < FAULT_MS { "70" } else { "0" })
 }
@@ -309,7 +322,8 @@ impl Question {
                 self.metric
             )
             .unwrap();
-            let scrapes = (self.now_ms - self.window_ms).div_euclid(SCRAPE_MS) + 1..=self.now_ms.div_euclid(SCRAPE_MS);
+            let scrapes =
+                (self.now_ms - self.window_ms).div_euclid(SCRAPE_MS) + 1..=self.now_ms.div_euclid(SCRAPE_MS);
             let times = scrapes.map(|scrape| scrape * SCRAPE_MS);
             let values = times.filter_map(|at| Some((at, self.value(load(at)?)?)));
             let rows: Vec<String> = values
@@ -415,12 +429,15 @@ impl Issuer for NoTokens {
 
 /// Runs one policy for each server, and jumps of the local wall clock at their times.
 fn run(clock: &Fast, servers: &[(&str, Hostile)], jumps: &[(i64, i64)]) -> Rc<Records> {
+    let mut token = tempfile::NamedTempFile::new().unwrap();
+    token.write_all(CANARY.as_bytes()).unwrap();
     let mut text = "metricsSources:\n".to_owned();
     for (name, server) in servers {
         writeln!(
             text,
-            "  {name}: {{ prometheus: {{ url: 'http://{}' }}, timeout: 1s, limits: {{ bytes: 4000000, series: 1000 }} }}",
-            server.at
+            "  {name}: {{ prometheus: {{ url: 'http://{}', bearerTokenFile: '{}' }}, timeout: 1s, limits: {{ bytes: 4000000, series: 1000 }} }}",
+            server.at,
+            token.path().display()
         )
         .unwrap();
     }
@@ -479,7 +496,12 @@ fn sizes(seen: &[Seen]) -> [Vec<u32>; 2] {
 fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    line.split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
 }
 
 #[test]
@@ -489,7 +511,7 @@ fn whatever_fails_shrinks_nothing_and_holds_nothing_for_ever() {
         let clock = clock.clone();
         let server = Hostile::asked(move |heard, stream| match fault {
             Fault::Ghosts => ghosts(&clock, &heard.body, stream),
-            fault => fault.answer(&clock, &heard.body, stream),
+            fault => fault.answer(&clock, heard, stream),
         });
         (name, server)
     });
@@ -530,6 +552,26 @@ fn whatever_fails_shrinks_nothing_and_holds_nothing_for_ever() {
         }
     }
     assert!(peak_mib() < 512, "{} MiB", peak_mib());
+    let heard = servers[0].1.heard.lock().unwrap();
+    assert!(heard.iter().all(|heard| heard.head.contains(CANARY)));
+    tells_no_secret(&records);
+}
+
+/// The token is in no decision, no action and no record of a journal.
+fn tells_no_secret(records: &Records) {
+    let mut records_read = 0;
+    for journal in records.journals.borrow().values() {
+        for segment in journal.borrow().segments.values() {
+            for record in Reader::new(segment.as_slice()) {
+                let shown = format!("{:?}", record.unwrap());
+                assert!(!shown.contains(CANARY), "{shown}");
+                records_read += 1;
+            }
+        }
+    }
+    assert!(records_read > 2_000, "{records_read}");
+    let shown = format!("{records:?}");
+    assert!(!shown.contains(CANARY));
 }
 
 /// F8: the local clock is set by an hour forward and back, and to 1970, while policies run. Neither the pool that works nor
@@ -542,7 +584,7 @@ fn a_local_clock_that_jumps_ends_no_cooldown_and_stops_nothing() {
     let servers = [
         (
             "truth",
-            Hostile::asked(move |heard, stream| Fault::None.answer(&truth, &heard.body, stream)),
+            Hostile::asked(move |heard, stream| Fault::None.answer(&truth, heard, stream)),
         ),
         (
             "works",

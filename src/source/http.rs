@@ -17,7 +17,7 @@ mod tls;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
@@ -25,6 +25,7 @@ use crate::config::Endpoint;
 use crate::control::ports::{SourceError, SourceErrorKind};
 use crate::policy::config::Millis;
 
+use credentials::Secrets;
 pub use credentials::{Credentials, Tokens};
 pub use dial::Allowed;
 use failure::{failed, http_date, retry_after_ms};
@@ -104,6 +105,7 @@ pub struct Client {
 pub struct Answer {
     /// The server's clock by its `Date`, to the second.
     pub date_ms: Option<Millis>,
+    secrets: Secrets,
     response: Response,
 }
 
@@ -147,14 +149,17 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, SourceError> {
+        let http = self.http()?;
         let request = request.headers(self.settings.headers.clone());
-        // A token may have to be fetched first, and the time for that is part of the request's.
+        // A token may have to be fetched first, which has a limit of its own.
         let adding = self.settings.credentials.add(request);
-        let request = tokio::time::timeout(self.settings.timeout, adding)
+        let (request, secrets) = tokio::time::timeout(self.settings.timeout, adding)
             .await
             .unwrap_or_else(|_| Err("no token in time".to_owned()))
             .map_err(without_credential)?;
-        Self::answer(request.send().await).await
+        let request = request.build().map_err(|error| failed(&error))?;
+        let secrets = secrets.and_header(request.headers().get(AUTHORIZATION));
+        answer(http.execute(request).await, secrets).await
     }
 
     /// The connection pool, made anew when a certificate was rotated.
@@ -174,34 +179,15 @@ impl Client {
         url.set_path(&joined);
         url
     }
-
-    async fn answer(sent: Result<Response, reqwest::Error>) -> Result<Answer, SourceError> {
-        let response = sent.map_err(|error| failed(&error))?;
-        let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
-        let date_ms = header(DATE).and_then(http_date);
-        let status = response.status();
-        if status.is_success() {
-            return Ok(Answer { date_ms, response });
-        }
-        let wait_ms = header(RETRY_AFTER).and_then(|text| retry_after_ms(text, date_ms));
-        let kind = match status {
-            StatusCode::TOO_MANY_REQUESTS => SourceErrorKind::Throttled(wait_ms),
-            StatusCode::SERVICE_UNAVAILABLE if wait_ms.is_some() => SourceErrorKind::Throttled(wait_ms),
-            other => SourceErrorKind::Status(other.as_u16()),
-        };
-        let mut answer = Answer { date_ms, response };
-        let mut body = Vec::new();
-        while body.len() < MOST_OF_AN_ERROR {
-            match answer.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(chunk.as_ref()),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Err(failure::refused(kind, status, &body))
-    }
 }
 
 impl Answer {
+    /// Words of the server, without what it was sent to let us in.
+    #[must_use]
+    pub fn hide_secrets(&self, words: String) -> String {
+        self.secrets.hide(words)
+    }
+
     /// The next piece of the body, unpacked.
     ///
     /// # Errors
@@ -231,6 +217,41 @@ fn without_credential(message: String) -> SourceError {
         kind: SourceErrorKind::Credential,
         message,
     }
+}
+
+async fn answer(sent: Result<Response, reqwest::Error>, secrets: Secrets) -> Result<Answer, SourceError> {
+    let response = sent.map_err(|error| failed(&error))?;
+    let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+    let date_ms = header(DATE).and_then(http_date);
+    let status = response.status();
+    if status.is_success() {
+        return Ok(Answer {
+            date_ms,
+            secrets,
+            response,
+        });
+    }
+    let wait_ms = header(RETRY_AFTER).and_then(|text| retry_after_ms(text, date_ms));
+    let kind = match status {
+        StatusCode::TOO_MANY_REQUESTS => SourceErrorKind::Throttled(wait_ms),
+        StatusCode::SERVICE_UNAVAILABLE if wait_ms.is_some() => SourceErrorKind::Throttled(wait_ms),
+        other => SourceErrorKind::Status(other.as_u16()),
+    };
+    let mut answer = Answer {
+        date_ms,
+        secrets,
+        response,
+    };
+    let mut body = Vec::new();
+    while body.len() < MOST_OF_AN_ERROR {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(chunk.as_ref()),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let mut error = failure::refused(kind, status, &body);
+    error.message = answer.hide_secrets(error.message);
+    Err(error)
 }
 
 /// The base address, which has to be one of a server that may be dialled. A literal address is never resolved, so it is

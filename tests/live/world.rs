@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use gpuscale::clock::SystemRandomness;
 use gpuscale::control::ports::{
-    Accepted, Clock, ClusterError, ClusterView, NodePools, PolicyKey, Pool, PoolAutoscaler, PoolError, PoolKey,
-    PoolState, Ports, Progress, StateStore, StoreError, View,
+    Accepted, Clock, ClusterError, ClusterView, NodePools, PolicyKey, Pool, PoolAutoscaler, PoolError,
+    PoolKey, PoolState, Ports, Progress, StateStore, StoreError, View,
 };
 use gpuscale::control::state::Saved;
 use gpuscale::control::{Action, TickResult, Ticked, Watch};

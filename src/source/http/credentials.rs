@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use reqwest::RequestBuilder;
+use reqwest::header::HeaderValue;
 
 /// Longest secret that is read, in bytes. A token with many groups has some kilobytes.
 const LONGEST: u64 = 64 << 10;
@@ -57,17 +58,52 @@ impl core::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The request with its credential.
+    /// The request with its credential, and what of it must not be shown.
     ///
     /// # Errors
     /// Why there is none, in words without secrets.
-    pub(super) async fn add(&self, request: RequestBuilder) -> Result<RequestBuilder, String> {
-        Ok(match self {
-            Self::None => request,
-            Self::Basic { username, password } => request.basic_auth(username, Some(secret(password)?)),
-            Self::Bearer(file) => request.bearer_auth(secret(file)?),
-            Self::Issued(tokens) => request.bearer_auth(tokens.token().await?),
-        })
+    pub(super) async fn add(&self, request: RequestBuilder) -> Result<(RequestBuilder, Secrets), String> {
+        let (request, secret) = match self {
+            Self::None => return Ok((request, Secrets::default())),
+            Self::Basic { username, password } => {
+                let password = secret(password)?;
+                (request.basic_auth(username, Some(&password)), password)
+            }
+            Self::Bearer(file) => {
+                let token = secret(file)?;
+                (request.bearer_auth(&token), token)
+            }
+            Self::Issued(tokens) => {
+                let token = tokens.token().await?;
+                (request.bearer_auth(&token), token)
+            }
+        };
+        Ok((request, Secrets(vec![secret])))
+    }
+}
+
+/// What was sent with a request and must not be shown: there are servers that repeat in an error what they were sent.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Vec<String>);
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+impl Secrets {
+    /// Hides the value of `Authorization` too, as it was sent.
+    pub(super) fn and_header(mut self, value: Option<&HeaderValue>) -> Self {
+        let sent = value.and_then(|value| value.to_str().ok()?.split_once(' '));
+        self.0.extend(sent.map(|(_, credential)| credential.to_owned()));
+        self
+    }
+
+    pub(super) fn hide(&self, text: String) -> String {
+        self.0
+            .iter()
+            .fold(text, |text, secret| text.replace(secret, "[hidden]"))
     }
 }
 
@@ -104,6 +140,15 @@ fn read(file: &Path, longest: u64) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_repeats_of_a_secret_is_hidden() {
+        let sent = HeaderValue::from_static("Basic QWxhZGRpbjpvcGVu");
+        let secrets = Secrets(vec!["open".to_owned()]).and_header(Some(&sent));
+        let said = "cannot open with Basic QWxhZGRpbjpvcGVu".to_owned();
+        assert_eq!(secrets.hide(said), "cannot [hidden] with Basic [hidden]");
+        assert_eq!(format!("{secrets:?}"), "Secrets(2)");
+    }
 
     #[test]
     fn a_secret_is_what_the_file_holds_without_its_line_end() {

@@ -14,7 +14,7 @@ use crate::control::ports::{
 };
 use crate::policy::config::Millis;
 use crate::policy::observation::Now;
-use crate::source::http::Client;
+use crate::source::http::{Answer as Response, Client};
 
 use super::answer::{AnswerError, Catalogue, Limits, Reader};
 use super::query;
@@ -100,9 +100,9 @@ impl<C: Clock> Server<C> {
         while let Some(chunk) = response.chunk().await? {
             reader
                 .feed(chunk.as_ref())
-                .map_err(|error| source_error(&error))?;
+                .map_err(|error| source_error(&error, &response))?;
         }
-        let body = reader.finish().map_err(|error| source_error(&error))?;
+        let body = reader.finish().map_err(|error| source_error(&error, &response))?;
         let heard = self.skew.get().map(|skew| skew.now_ms(sent));
         Ok(Answer {
             now_ms: asked_ms.or(heard).unwrap_or(sent.wall_ms),
@@ -146,14 +146,14 @@ impl<C: Clock> MetricsSource for Server<C> {
     }
 }
 
-fn source_error(error: &AnswerError) -> SourceError {
+fn source_error(error: &AnswerError, response: &Response) -> SourceError {
     SourceError {
         kind: match error {
             AnswerError::Query { .. } => SourceErrorKind::Query,
             error if error.is_limit() => SourceErrorKind::TooLarge,
             _ => SourceErrorKind::Malformed,
         },
-        message: error.to_string(),
+        message: response.hide_secrets(error.to_string()),
     }
 }
 
