@@ -9,7 +9,7 @@ use crate::config::Config as Settings;
 use crate::policy::Config;
 
 use super::page::Page;
-use super::{codes, culprit, metrics, rehearsal, schedules, thresholds};
+use super::{codes, culprit, metrics, promql, rehearsal, schedules, thresholds};
 
 /// Checks a policy document.
 pub(super) fn check(page: &mut Page<'_>, settings: Option<&Settings>) {
@@ -112,6 +112,29 @@ pub(super) fn help_of(message: &str, lists: &str) -> String {
     }
 }
 
+/// A rule of Azure Managed Prometheus (Microsoft's "Query Prometheus metrics using the API and PromQL").
+fn one_metric_each(page: &mut Page<'_>, policy: &GpuScalePolicy) {
+    for (index, signal) in policy.spec.signals.iter().enumerate() {
+        let Some(text) = &signal.promql else { continue };
+        let names = promql::metrics(text.as_str());
+        if names.is_empty() || (names.len() == 1 && !names.contains(&None)) {
+            continue;
+        }
+        let known: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+        let message = if known.len() > 1 {
+            format!("the query names {} metrics: {}", known.len(), known.join(", "))
+        } else {
+            "the query selects metrics without naming one".to_owned()
+        };
+        page.about(
+            &codes::metrics::ONE_METRIC,
+            &format!("spec.signals[{index}].promql"),
+            "refused by this source",
+            message,
+        );
+    }
+}
+
 /// Names of sources and clusters must be in the configuration.
 fn names(page: &mut Page<'_>, policy: &GpuScalePolicy, settings: &Settings) {
     let mut unknown = |path: &str, what: &str, name: &str, known: Vec<&str>| {
@@ -146,5 +169,12 @@ fn names(page: &mut Page<'_>, policy: &GpuScalePolicy, settings: &Settings) {
             cluster.as_str(),
             settings.cluster_names(),
         );
+    }
+    let of_azure = settings
+        .metrics_sources
+        .iter()
+        .find(|(name, _)| name.as_str() == source);
+    if of_azure.is_some_and(|(_, source)| source.azure_managed_prometheus.is_some()) {
+        one_metric_each(page, policy);
     }
 }

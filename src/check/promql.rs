@@ -8,6 +8,7 @@ mod tokens;
 mod units;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use promql_parser::parser::{self, value::ValueType};
@@ -140,6 +141,13 @@ pub(super) fn check(page: &mut Page<'_>, signal: &Signal, text: &str, unit: Unit
     }
     walk::check(page, &query, signal, &tree);
     units::check(page, &query, &tree, unit, path);
+}
+
+/// The metrics that an expression names, each once; `None` for a selector without a full name. Nothing if it is none.
+pub(super) fn metrics(text: &str) -> BTreeSet<Option<String>> {
+    let tree = parser::parse(text).ok();
+    let selectors = tree.iter().flat_map(|tree| walk::selectors(tree));
+    selectors.map(walk::name).collect()
 }
 
 /// Points at what the parser stumbled over.

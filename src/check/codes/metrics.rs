@@ -113,4 +113,10 @@ entries! {
          read.",
         "set the threshold above the idle draw, for example 25",
         "dcgm: { metric: PowerRatio }\ndown: { below: 5 }";
+    /// A query that Azure Managed Prometheus does not answer.
+    ONE_METRIC = "GS318" Error "Azure Managed Prometheus takes one metric per query":
+        "Every query to an Azure Monitor workspace has to name exactly one metric. One that names several, or \
+         none by its full name, is refused there, and the signal stays Unknown.",
+        "write one signal for each metric, or record the expression as a series of its own with a recording rule",
+        "promql: sum(vllm:num_requests_waiting) / sum(vllm:num_requests_running)";
 }

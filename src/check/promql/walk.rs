@@ -204,6 +204,16 @@ pub(super) fn dcgm_name(selector: &VectorSelector) -> Option<String> {
         .filter(|name| series::is_dcgm(name))
 }
 
+/// The full name of the metric that a selector selects, if it selects one alone.
+pub(super) fn name(selector: &VectorSelector) -> Option<String> {
+    let inside = || {
+        matchers(selector)
+            .find(|matcher| matcher.name == "__name__" && matches!(matcher.op, MatchOp::Equal))
+            .map(|matcher| matcher.value.clone())
+    };
+    selector.name.clone().or_else(inside)
+}
+
 /// All selectors of an expression.
 pub(super) fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
     match expr {
