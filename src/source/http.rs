@@ -21,7 +21,8 @@ use crate::control::ports::{SourceError, SourceErrorKind};
 use crate::policy::config::Millis;
 
 pub use dial::Allowed;
-use failure::{failed, http_date, retry_after_ms};
+use failure::failed;
+pub(crate) use failure::{http_date, retry_after_ms, shown, words};
 
 /// Most of an error's body that is read: it is for a message.
 const MOST_OF_AN_ERROR: usize = 16 << 10;
@@ -86,21 +87,8 @@ impl Client {
     /// [`ClientError`] if the address or TLS cannot be used.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let base = base(&settings)?;
-        // Ring, unless the program chose another provider before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout)
-            .pool_max_idle_per_host(8)
-            .user_agent(concat!("gpuscale/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(settings.allowed.clone())
-            .build()
-            .map_err(|error| ClientError::Tls(failure::words(&error)))?;
         Ok(Self {
-            http,
+            http: connections(&settings.allowed, settings.timeout)?,
             base,
             headers: settings.headers,
         })
@@ -171,6 +159,23 @@ impl Answer {
     pub async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, SourceError> {
         self.response.chunk().await.map_err(|error| failed(&error))
     }
+}
+
+/// A connection pool as all requests of ours need it. Literal addresses are not resolved: whoever uses it checks them.
+pub(crate) fn connections(allowed: &Allowed, timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    // Ring, unless the program chose another provider before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .pool_max_idle_per_host(8)
+        .user_agent(concat!("gpuscale/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(allowed.clone())
+        .build()
+        .map_err(|error| ClientError::Tls(words(&error)))
 }
 
 /// The base address, which has to be one of a server that may be dialled. A literal address is never resolved, so it is
