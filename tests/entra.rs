@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
@@ -594,13 +595,30 @@ fn a_machine_without_that_identity_says_so() {
     assert!(!error.is_transient());
 }
 
-/// The test below, which starts itself anew.
-const APP_SERVICE: &str = "a_process_of_app_service_asks_the_service_that_it_is_told";
+/// Runs a test of this file in a process of its own: the library reads some variables from nowhere else.
+fn alone(test: &str, variables: &[(&str, &str)]) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("GPUSCALE_TEST_ALONE", "1")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let passed = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(passed, "there is no test of that name");
+}
+
+fn is_alone() -> bool {
+    std::env::var("GPUSCALE_TEST_ALONE").is_ok()
+}
 
 #[test]
 fn a_process_of_app_service_asks_the_service_that_it_is_told() {
-    // The library reads these variables from the process alone, so this test is a process of its own.
-    if std::env::var("IDENTITY_HEADER").is_ok() {
+    if is_alone() {
         let at = std::env::var("IDENTITY_ENDPOINT").unwrap();
         let at: SocketAddr = at
             .trim_start_matches("http://")
@@ -628,16 +646,12 @@ fn a_process_of_app_service_asks_the_service_that_it_is_told() {
         counted.fetch_add(number, Ordering::SeqCst);
         stream.write_all(answer.as_bytes())
     });
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", APP_SERVICE, "--nocapture"])
-        .env("IDENTITY_ENDPOINT", format!("http://{}/msi/token", service.at))
-        .env("IDENTITY_HEADER", format!("secret-{CANARY}"))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    alone(
+        "a_process_of_app_service_asks_the_service_that_it_is_told",
+        &[
+            ("IDENTITY_ENDPOINT", &format!("http://{}/msi/token", service.at)),
+            ("IDENTITY_HEADER", &format!("secret-{CANARY}")),
+        ],
     );
     let heard = service.heard();
     assert_eq!((heard.len(), failures.load(Ordering::SeqCst)), (2, 1));
@@ -649,6 +663,47 @@ fn a_process_of_app_service_asks_the_service_that_it_is_told() {
         "{}",
         heard[0].line
     );
+}
+
+#[test]
+fn on_a_desk_the_login_of_the_azure_cli_is_the_last_resort() {
+    // Nobody is at the machine's address.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    if is_alone() {
+        let mut pod = Pod::new(nobody);
+        pod.environment = Environment::default();
+        let entra = pod.entra();
+        let both = "the system-assigned managed identity, else the login of the Azure CLI";
+        assert_eq!(entra.identity(), both);
+        if std::env::var("AZ_FAILS").is_ok() {
+            let text = without_secret(run(entra.bearer()).unwrap_err()).to_string();
+            for part in [
+                "managed identity: cannot reach 169.254.169.254",
+                "Azure CLI: `az account",
+                "az login",
+            ] {
+                assert!(text.contains(part), "{text}");
+            }
+        } else {
+            assert_eq!(run(value(&entra)), bearer(1));
+            assert_eq!(entra.identity(), "the login of the Azure CLI");
+        }
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let az = folder.path().join("az");
+    let path = ("PATH", folder.path().to_str().unwrap());
+    let test = "on_a_desk_the_login_of_the_azure_cli_is_the_last_resort";
+    let says = |script: &str| {
+        fs::write(&az, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&az, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    says(&format!(
+        r#"echo '{{"accessToken":"token-1-{CANARY}","expires_on":4102444800,"tokenType":"Bearer"}}'"#
+    ));
+    alone(test, &[path]);
+    says("echo 'Please run az login' >&2; exit 1");
+    alone(test, &[path, ("AZ_FAILS", "1")]);
 }
 
 #[test]

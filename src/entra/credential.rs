@@ -327,97 +327,74 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_order_of_identities_is_by_what_the_platform_gave() {
-        let pod = Environment {
+    fn pod() -> Environment {
+        Environment {
             tenant_id: Some("tenant".to_owned()),
             client_id: Some("pod".to_owned()),
             token_file: Some("/var/run/token".into()),
             authority_host: Some("https://login.microsoftonline.us/".to_owned()),
             in_cluster: true,
+        }
+    }
+
+    fn words(
+        identity: Identity,
+        client: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Vec<String>, EntraError> {
+        let settings = Settings {
+            identity,
+            client_id: client.map(str::to_owned),
+            ..Settings::new("https://a", Cloud::China)
         };
-        let node = Environment {
-            in_cluster: true,
-            ..Environment::default()
+        let candidates = candidates(&settings, environment)?;
+        Ok(candidates.into_iter().map(|one| one.words).collect())
+    }
+
+    #[test]
+    fn the_order_of_identities_is_by_what_the_platform_gave() {
+        let (desk, node) = (
+            Environment::default(),
+            Environment {
+                in_cluster: true,
+                ..Environment::default()
+            },
+        );
+        let unnamed = Environment {
+            authority_host: None,
+            ..pod()
         };
-        let words = |identity, client: Option<&str>, environment: &Environment| {
-            let settings = Settings {
-                identity,
-                client_id: client.map(str::to_owned),
-                ..Settings::new("https://a", Cloud::China)
-            };
-            let candidates = candidates(&settings, environment);
-            candidates.map(|all| all.into_iter().map(|one| one.words).collect::<Vec<_>>())
-        };
+        let of_pod = "workload identity `pod` of tenant `tenant` at login.microsoftonline.us";
+        let own = "workload identity `own` of tenant `tenant` at login.chinacloudapi.cn";
+        let (machine, cli) = ("the managed identity `own`", "the login of the Azure CLI");
         for (identity, client, environment, expected) in [
-            (
-                Identity::Found,
-                None,
-                &pod,
-                &["workload identity `pod` of tenant `tenant` at login.microsoftonline.us"][..],
-            ),
-            (
-                Identity::Found,
-                Some("own"),
-                &Environment {
-                    authority_host: None,
-                    ..pod.clone()
-                },
-                &["workload identity `own` of tenant `tenant` at login.chinacloudapi.cn"],
-            ),
-            (
-                Identity::Managed,
-                Some("own"),
-                &pod,
-                &["the managed identity `own`"],
-            ),
+            (Identity::Found, None, &pod(), &[of_pod][..]),
+            (Identity::Found, Some("own"), &unnamed, &[own]),
+            (Identity::Managed, Some("own"), &pod(), &[machine]),
             (
                 Identity::Found,
                 None,
                 &node,
                 &["the system-assigned managed identity"],
             ),
-            (
-                Identity::Found,
-                Some("own"),
-                &Environment::default(),
-                &["the managed identity `own`", "the login of the Azure CLI"],
-            ),
-            (Identity::AzureCli, None, &pod, &["the login of the Azure CLI"]),
+            (Identity::Found, Some("own"), &desk, &[machine, cli]),
+            (Identity::AzureCli, None, &pod(), &[cli]),
         ] {
             assert_eq!(words(identity, client, environment).unwrap(), expected);
         }
-        for (variable, lacking) in [
-            (
-                "AZURE_FEDERATED_TOKEN_FILE",
-                Environment {
-                    token_file: None,
-                    ..pod.clone()
-                },
-            ),
-            (
-                "AZURE_TENANT_ID",
-                Environment {
-                    tenant_id: None,
-                    ..pod.clone()
-                },
-            ),
-            (
-                "AZURE_CLIENT_ID",
-                Environment {
-                    client_id: None,
-                    ..pod.clone()
-                },
-            ),
-        ] {
+    }
+
+    #[test]
+    fn workload_identity_names_the_part_that_it_lacks() {
+        for variable in ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"] {
+            let mut lacking = pod();
+            match variable {
+                "AZURE_TENANT_ID" => lacking.tenant_id = None,
+                "AZURE_CLIENT_ID" => lacking.client_id = None,
+                _ => lacking.token_file = None,
+            }
             let error = words(Identity::Workload, None, &lacking).unwrap_err();
             assert_eq!(error, EntraError::Missing { variable });
         }
-        let plain = Environment {
-            authority_host: Some("http://login.fake.invalid".to_owned()),
-            ..pod
-        };
-        let error = words(Identity::Found, None, &plain).unwrap_err().to_string();
-        assert!(error.contains("HTTPS"), "{error}");
     }
 }

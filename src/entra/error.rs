@@ -104,7 +104,7 @@ pub enum Failure {
         /// The time that it may take.
         limit: Duration,
         /// What went wrong before the time was over.
-        last: Option<Box<Failure>>,
+        last: Option<Box<Self>>,
     },
     /// The command line of Azure gave none.
     #[error("`az account get-access-token` failed: {message}")]
@@ -202,10 +202,12 @@ impl From<&EntraError> for SourceError {
 impl Failure {
     fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
-            // It may be mounted a moment later, or be in the middle of its rotation.
-            Self::TokenFile { .. } => true,
+            // The pod's token may be mounted a moment later, or be in the middle of its rotation.
+            Self::TokenFile { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Malformed { .. } => true,
             Self::AzureCli { .. } => false,
         }
     }
