@@ -11,6 +11,7 @@
 //! - [`journal`]: what decisions were made from, and their proof.
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
+//! - `entra` (feature `entra`): tokens of Microsoft Entra for those reads.
 //! - `clock` (feature `source`): the machine's clocks, and chance.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
@@ -59,6 +60,8 @@ pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod devices;
+#[cfg(feature = "entra")]
+pub mod entra;
 pub mod journal;
 pub mod policy;
 pub mod recording;

@@ -36,7 +36,7 @@ use hostile::{GOOD, Hostile, response};
 
 const CANARY: &str = "canary-7d3c4a2b";
 
-const TIMEOUT: Duration = Duration::from_millis(1_500);
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 const LIMITS: Limits = Limits {
     bytes: 8 << 20,

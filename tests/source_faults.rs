@@ -422,7 +422,7 @@ spec:
 struct NoTokens;
 
 impl Issuer for NoTokens {
-    fn entra(&self, _: &config::Entra, _: &str) -> Result<Rc<dyn Tokens>, String> {
+    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
         Err("nobody asked for any".to_owned())
     }
 }

@@ -8,13 +8,17 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(feature = "entra")]
+use futures_util::future::LocalBoxFuture;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
-use crate::config;
+use crate::config::{self, Endpoint};
 use crate::control::ports::{
     Answer, Clock, MetricsSource, Randomness, ReadRequest, SourceError, SourceErrorKind,
 };
+#[cfg(feature = "entra")]
+use crate::entra::{Entra, Environment};
 use crate::policy::config::Millis;
 
 use super::coalesce::Coalesced;
@@ -55,11 +59,11 @@ pub enum Cause {
 
 /// Makes what issues tokens for a source.
 pub trait Issuer {
-    /// Tokens of Microsoft Entra for `audience`.
+    /// Tokens of Microsoft Entra for the metrics of a cloud.
     ///
     /// # Errors
     /// Why there can be none and what to do.
-    fn entra(&self, entra: &config::Entra, audience: &str) -> Result<Rc<dyn Tokens>, String>;
+    fn entra(&self, entra: &config::Entra, cloud: config::Cloud) -> Result<Rc<dyn Tokens>, String>;
 }
 
 /// A source of one kind.
@@ -167,7 +171,7 @@ fn kind<C: Clock>(
     }
     if let Some(azure) = &source.azure_managed_prometheus {
         let settings = Settings {
-            credentials: entra(&azure.entra, issuer)?,
+            credentials: entra(&azure.entra, &azure.endpoint, issuer)?,
             ..settings(source, &azure.endpoint)?
         };
         return server(source, settings, clock, Method::Post, Vec::new());
@@ -252,19 +256,72 @@ fn credentials(prometheus: &config::Prometheus, issuer: &dyn Issuer) -> Result<C
         return Ok(Credentials::Bearer(PathBuf::from(file)));
     }
     match &prometheus.entra {
-        Some(settings) => entra(settings, issuer),
+        Some(settings) => entra(settings, &prometheus.url, issuer),
         None => Ok(Credentials::None),
     }
 }
 
-fn entra(settings: &config::Entra, issuer: &dyn Issuer) -> Result<Credentials, Cause> {
-    let audience = settings.audience.as_deref().unwrap_or(AZURE_AUDIENCE);
-    let tokens = issuer.entra(settings, audience).map_err(Cause::Tokens)?;
+fn entra(settings: &config::Entra, url: &str, issuer: &dyn Issuer) -> Result<Credentials, Cause> {
+    let tokens = issuer.entra(settings, cloud(url)).map_err(Cause::Tokens)?;
     Ok(Credentials::Issued(tokens))
 }
 
-/// The audience of Azure Managed Prometheus (Microsoft's "Query Prometheus metrics using the API and PromQL").
-const AZURE_AUDIENCE: &str = "https://prometheus.monitor.azure.com";
+/// The cloud that an address is in: its workspaces have its domain.
+fn cloud(url: &str) -> config::Cloud {
+    let host = Endpoint::parse(url).map_or(String::new(), |endpoint| endpoint.host.to_ascii_lowercase());
+    if host.ends_with(".azure.us") {
+        config::Cloud::UsGovernment
+    } else if host.ends_with(".azure.cn") {
+        config::Cloud::China
+    } else {
+        config::Cloud::Public
+    }
+}
+
+/// Tokens by the identity of this process.
+#[cfg(feature = "entra")]
+#[derive(Debug)]
+pub struct ProcessIdentity<C> {
+    environment: Environment,
+    clock: Rc<C>,
+}
+
+#[cfg(feature = "entra")]
+impl<C> ProcessIdentity<C> {
+    /// The identity that an environment describes.
+    pub fn new(environment: Environment, clock: &Rc<C>) -> Self {
+        Self {
+            environment,
+            clock: Rc::clone(clock),
+        }
+    }
+}
+
+#[cfg(feature = "entra")]
+impl<C: Clock + 'static> Issuer for ProcessIdentity<C> {
+    fn entra(&self, entra: &config::Entra, cloud: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
+        let settings = crate::entra::Settings::of_source(entra, cloud);
+        let tokens = Entra::new(&settings, &self.environment, Rc::clone(&self.clock));
+        Ok(Rc::new(tokens.map_err(|error| error.to_string())?))
+    }
+}
+
+#[cfg(feature = "entra")]
+impl<C: Clock + 'static> Tokens for Entra<C> {
+    fn token(&self) -> LocalBoxFuture<'_, Result<String, String>> {
+        let token = async {
+            let header = self.bearer().await.map_err(|error| error.to_string())?;
+            let token = header
+                .to_str()
+                .ok()
+                .and_then(|value| value.strip_prefix("Bearer "));
+            token
+                .map(str::to_owned)
+                .ok_or_else(|| "Microsoft Entra gave a token that no header can carry".to_owned())
+        };
+        Box::pin(token)
+    }
+}
 
 fn tls(tls: &config::Tls) -> TlsFiles {
     TlsFiles {

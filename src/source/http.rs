@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 
 use crate::config::Endpoint;
 use crate::control::ports::{SourceError, SourceErrorKind};
@@ -28,7 +28,8 @@ use crate::policy::config::Millis;
 use credentials::Secrets;
 pub use credentials::{Credentials, Tokens};
 pub use dial::Allowed;
-use failure::{failed, http_date, retry_after_ms};
+use failure::failed;
+pub(crate) use failure::{http_date, retry_after_ms, shown, words};
 use tls::Held;
 pub use tls::TlsFiles;
 
@@ -116,8 +117,6 @@ impl Client {
     /// [`ClientError`] if the address or TLS cannot be used.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let base = base(&settings)?;
-        // Ring, unless the program chose another provider before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let held = settings.tls.read().map_err(ClientError::Tls)?;
         let http = make(&settings, &held).map_err(ClientError::Tls)?;
         Ok(Self {
@@ -198,17 +197,33 @@ impl Answer {
 }
 
 fn make(settings: &Settings, held: &Held) -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder()
+    let builder = settings
+        .tls
+        .apply(held, builder(&settings.allowed, settings.timeout))?;
+    builder.build().map_err(|error| words(&error))
+}
+
+/// A connection pool that needs no certificates of its own. Literal addresses are not resolved: whoever uses it checks
+/// them.
+#[cfg(feature = "entra")]
+pub(crate) fn connections(allowed: &Allowed, timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    let builder = builder(allowed, timeout);
+    builder.build().map_err(|error| ClientError::Tls(words(&error)))
+}
+
+/// A connection pool as all requests of ours need it.
+fn builder(allowed: &Allowed, timeout: Duration) -> ClientBuilder {
+    // Ring, unless the program chose another provider before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
         .referer(false)
-        .timeout(settings.timeout)
-        .connect_timeout(settings.timeout)
+        .timeout(timeout)
+        .connect_timeout(timeout)
         .pool_max_idle_per_host(8)
         .user_agent(concat!("gpuscale/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(settings.allowed.clone());
-    let builder = settings.tls.apply(held, builder)?;
-    builder.build().map_err(|error| failure::words(&error))
+        .dns_resolver(allowed.clone())
 }
 
 /// A request that could not be sent for want of what lets it in.

@@ -31,7 +31,7 @@ pub(super) fn failed(error: &reqwest::Error) -> SourceError {
 
 /// The last cause of an error, which is what helps. Those before it name the address, which may carry what nobody is to
 /// read.
-pub(super) fn words(error: &reqwest::Error) -> String {
+pub(crate) fn words(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     let mut words = None;
     while let Some(next) = cause {
@@ -83,7 +83,7 @@ pub(super) fn refused(kind: SourceErrorKind, status: StatusCode, body: &[u8]) ->
 }
 
 /// On one line and not too long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut shown: String = clean.take(SHOWN).collect();
     if text.chars().nth(SHOWN).is_some() {
@@ -93,13 +93,13 @@ fn shown(text: &str) -> String {
 }
 
 /// An HTTP date as milliseconds since 1970 (RFC 9110, section 5.6.7; the form of RFC 2822 that servers send).
-pub(super) fn http_date(text: &str) -> Option<Millis> {
+pub(crate) fn http_date(text: &str) -> Option<Millis> {
     let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(zoned.timestamp().as_millisecond())
 }
 
 /// How long a server asks to be left alone: seconds, or a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after_ms(text: &str, date_ms: Option<Millis>) -> Option<Millis> {
+pub(crate) fn retry_after_ms(text: &str, date_ms: Option<Millis>) -> Option<Millis> {
     let wait_ms = match text.trim().parse::<u32>() {
         Ok(seconds) => Millis::from(seconds) * 1000,
         Err(_) => http_date(text.trim())?.saturating_sub(date_ms?),
