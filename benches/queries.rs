@@ -28,14 +28,13 @@ use std::thread;
 
 use futures_util::future::join;
 use gpuscale::clock::{SystemClock, SystemRandomness};
-use gpuscale::config::{self, Config};
+use gpuscale::config::Config;
 use gpuscale::control::ports::{Clock as _, MetricsSource as _, PolicyKey, ReadRequest, Selector};
 use gpuscale::control::{Action, Controller, Policy, Settings, TickResult, Ticked, Watch};
 use gpuscale::journal::Sink;
-use gpuscale::source::connect::{Issuer, Sources};
-use gpuscale::source::http::Tokens;
+use gpuscale::source::connect::Sources;
 
-use world::{NoCluster, Pools, States, World};
+use world::{NoCluster, NoTokens, Pools, States, World};
 
 const POLICIES: usize = 1_000;
 const POOLS: usize = 25;
@@ -165,14 +164,6 @@ spec:
         number % POOLS
     );
     Policy::new(&document, 0, "here").unwrap_or_else(|error| panic!("{error}"))
-}
-
-struct NoTokens;
-
-impl Issuer for NoTokens {
-    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
-        Err("nobody asked for any".to_owned())
-    }
 }
 
 /// Counts decisions and keeps nothing.

@@ -29,17 +29,16 @@ use std::rc::Rc;
 
 use futures_util::future::join;
 use gpuscale::clock::{SystemClock, SystemRandomness};
-use gpuscale::config::{self, Config};
+use gpuscale::config::Config;
 use gpuscale::control::ports::Clock as _;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
 use gpuscale::journal::replay;
 use gpuscale::policy::evaluation::Quality;
-use gpuscale::source::connect::{Issuer, Sources};
-use gpuscale::source::http::Tokens;
+use gpuscale::source::connect::Sources;
 
 use backends::{prometheus, victoria_metrics, wait_for};
 use fleet::{Fleet, GPUS_PER_NODE, NODES, Pods, Says, Story};
-use world::{NoCluster, Pools, Records, Seen, States, Watching, World};
+use world::{NoCluster, NoTokens, Pools, Records, Seen, States, Watching, World};
 
 /// When things change, in seconds.
 const CHANGE: i64 = 75;
@@ -143,14 +142,6 @@ spec:
 "
     );
     Policy::new(&document, 0, "live").unwrap_or_else(|error| panic!("{error}"))
-}
-
-struct NoTokens;
-
-impl Issuer for NoTokens {
-    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
-        Err("nobody asked for any".to_owned())
-    }
 }
 
 fn connect(

@@ -32,17 +32,16 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::join;
 use gpuscale::clock::SystemRandomness;
-use gpuscale::config::{self, Config};
+use gpuscale::config::Config;
 use gpuscale::control::ports::Clock;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
 use gpuscale::journal::Reader;
 use gpuscale::policy::evaluation::Quality;
 use gpuscale::policy::observation::Now;
-use gpuscale::source::connect::{Issuer, Sources};
-use gpuscale::source::http::Tokens;
+use gpuscale::source::connect::Sources;
 
 use hostile::{Heard, Hostile, response};
-use world::{NoCluster, Pools, Records, Seen, States, Watching, World};
+use world::{NoCluster, NoTokens, Pools, Records, Seen, States, Watching, World};
 
 /// How much faster than real the clock is.
 const SPEED: i64 = 30;
@@ -417,14 +416,6 @@ spec:
 "
     );
     Policy::new(&document, 0, "live").unwrap_or_else(|error| panic!("{error}"))
-}
-
-struct NoTokens;
-
-impl Issuer for NoTokens {
-    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
-        Err("nobody asked for any".to_owned())
-    }
 }
 
 /// Runs one policy for each server, and jumps of the local wall clock at their times.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use gpuscale::clock::SystemRandomness;
+use gpuscale::config;
 use gpuscale::control::ports::{
     Accepted, Clock, ClusterError, ClusterView, NodePools, PolicyKey, Pool, PoolAutoscaler, PoolError,
     PoolKey, PoolState, Ports, Progress, StateStore, StoreError, View,
@@ -20,7 +21,8 @@ use gpuscale::control::state::Saved;
 use gpuscale::control::{Action, TickResult, Ticked, Watch};
 use gpuscale::journal::{InMemory, JournalError, Limits, Segments, Sink, Writer};
 use gpuscale::policy::evaluation::Quality;
-use gpuscale::source::connect::Sources;
+use gpuscale::source::connect::{Issuer, Sources};
+use gpuscale::source::http::Tokens;
 
 /// Pools that do at once what they are asked.
 #[derive(Debug)]
@@ -64,6 +66,15 @@ impl NodePools for Pools {
 
     async fn poll(&self, _: &PoolKey, _: &str) -> Result<Progress, PoolError> {
         Ok(Progress::Succeeded)
+    }
+}
+
+/// Sources that need no token of anybody.
+pub struct NoTokens;
+
+impl Issuer for NoTokens {
+    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
+        Err("nobody asked for any".to_owned())
     }
 }
 
