@@ -11,7 +11,10 @@
 
 mod backends;
 #[path = "live/fleet.rs"]
-#[allow(dead_code, reason = "no story is told here: the fleet says the same all the time")]
+#[allow(
+    dead_code,
+    reason = "no story is told here: the fleet says the same all the time"
+)]
 mod fleet;
 mod hostile;
 
@@ -101,6 +104,7 @@ spec:
 
 const EVERY_SECOND: &str = "scrapeInterval: 1s, maxAge: 30s";
 
+#[expect(clippy::unnecessary_wraps, reason = "a fleet may also say nothing")]
 fn says(_: u32, _: i64) -> Option<(i64, Pods)> {
     Some((50, Pods::One("train-0")))
 }
@@ -125,6 +129,73 @@ fn scraped(fleet: &Fleet) -> Option<Server> {
     Some(server)
 }
 
+/// Policies over a real fleet: file, source, signal, quality, and the codes of what asking finds.
+const POLICIES: [(&str, &str, &str, &str, &[&str]); 9] = [
+    (
+        "good.yaml",
+        "default",
+        "dcgm: { metric: GpuUtilization, matchLabels: { pool: steady } }",
+        EVERY_SECOND,
+        &[],
+    ),
+    (
+        "label.yaml",
+        "default",
+        "dcgm: { metric: GpuUtilization, matchLabels: { pool: stedy } }",
+        EVERY_SECOND,
+        &["GS711"],
+    ),
+    (
+        "honor.yaml",
+        "default",
+        "dcgm: { metric: GpuUtilization, matchLabels: { namespace: ml } }",
+        EVERY_SECOND,
+        &["GS711"],
+    ),
+    (
+        "own.yaml",
+        "default",
+        "dcgm: { metric: GpuUtilization, matchLabels: { namespace: monitoring } }",
+        EVERY_SECOND,
+        &["GS716"],
+    ),
+    (
+        "counters.yaml",
+        "default",
+        "dcgm: { metric: SmActive }",
+        EVERY_SECOND,
+        &["GS711"],
+    ),
+    (
+        "interval.yaml",
+        "default",
+        "dcgm: { metric: GpuUtilization, matchLabels: { pool: steady } }",
+        "scrapeInterval: 30s",
+        &["GS719"],
+    ),
+    (
+        "large.yaml",
+        "small",
+        "dcgm: { metric: GpuUtilization, matchLabels: { pool: steady } }",
+        EVERY_SECOND,
+        &["GS713"],
+    ),
+    (
+        "several.yaml",
+        "default",
+        "promql: 'max by (gpu) (DCGM_FI_DEV_GPU_UTIL)', unit: percent, targetPercentage: 70",
+        EVERY_SECOND,
+        &["GS723"],
+    ),
+    (
+        "fails.yaml",
+        "default",
+        "promql: 'DCGM_FI_DEV_GPU_UTIL * on (pool) DCGM_FI_DEV_POWER_USAGE', unit: count, perNode: 8",
+        EVERY_SECOND,
+        &["GS712"],
+    ),
+];
+
 #[test]
 fn a_real_prometheus_is_asked_what_the_policies_need() {
     let fleet = Fleet::new("steady", &Story::new(), says);
@@ -139,60 +210,17 @@ fn a_real_prometheus_is_asked_what_the_policies_need() {
              method: Get }}, limits: {{ series: 1 }} }}\n"
         ),
     );
-    let util = |labels: &str| format!("dcgm: {{ metric: GpuUtilization, matchLabels: {{ {labels} }} }}");
     let all = GPUS_PER_NODE * NODES;
-    let files = [
-        ("good.yaml", "default", util("pool: steady"), EVERY_SECOND),
-        ("label.yaml", "default", util("pool: stedy"), EVERY_SECOND),
-        ("honor.yaml", "default", util("namespace: ml"), EVERY_SECOND),
-        ("own.yaml", "default", util("namespace: monitoring"), EVERY_SECOND),
-        (
-            "counters.yaml",
-            "default",
-            "dcgm: { metric: SmActive }".to_owned(),
-            EVERY_SECOND,
-        ),
-        (
-            "interval.yaml",
-            "default",
-            util("pool: steady"),
-            "scrapeInterval: 30s",
-        ),
-        ("large.yaml", "small", util("pool: steady"), EVERY_SECOND),
-        (
-            "several.yaml",
-            "default",
-            "promql: 'max by (gpu) (DCGM_FI_DEV_GPU_UTIL)', unit: percent, targetPercentage: 70".to_owned(),
-            EVERY_SECOND,
-        ),
-        (
-            "fails.yaml",
-            "default",
-            "promql: 'DCGM_FI_DEV_GPU_UTIL * on (pool) DCGM_FI_DEV_POWER_USAGE', unit: count, perNode: 8"
-                .to_owned(),
-            EVERY_SECOND,
-        ),
-    ];
-    for (file, source, signal, quality) in &files {
+    for (file, source, signal, quality, _) in POLICIES {
         write(
             file,
             &policy(file.trim_end_matches(".yaml"), source, signal, quality),
         );
     }
-    let names: Vec<&str> = files.iter().map(|(file, ..)| *file).collect();
+    let names: Vec<&str> = POLICIES.iter().map(|policy| policy.0).collect();
     let found = Found::run(folder.path(), &names);
-    for (file, codes) in [
-        ("gpuscale.yaml", &[][..]),
-        ("good.yaml", &[]),
-        ("label.yaml", &["GS711"]),
-        ("honor.yaml", &["GS711"]),
-        ("own.yaml", &["GS716"]),
-        ("counters.yaml", &["GS711"]),
-        ("interval.yaml", &["GS719"]),
-        ("large.yaml", &["GS713"]),
-        ("several.yaml", &["GS723"]),
-        ("fails.yaml", &["GS712"]),
-    ] {
+    assert_eq!(found.live("gpuscale.yaml"), [""; 0], "{:#}", found.0);
+    for (file, .., codes) in POLICIES {
         assert_eq!(found.live(file), codes, "{file}: {:#}", found.0);
     }
     found.one("GS711", "`pool` is never `stedy` but steady");
@@ -231,6 +259,42 @@ fn a_real_prometheus_is_asked_what_the_policies_need() {
     );
 }
 
+/// A source of a configuration; `more` are further fields of its server.
+fn source(name: &str, url: &str, more: &str) -> String {
+    format!("  {name}:\n    prometheus: {{ url: '{url}'{more} }}\n    timeout: 1s\n")
+}
+
+/// What is told of the sources that answer as no source should.
+const TOLD: [(&str, &str); 15] = [
+    ("GS703", "source `refuses`: it answered 401"),
+    ("GS703", "holds the password of `gpuscale`"),
+    ("GS703", "/nowhere/token cannot be read"),
+    ("GS703", "Monitoring Data Reader"),
+    ("GS704", "`html`: this is no answer of the query API"),
+    ("GS704", "/select/0/prometheus"),
+    ("GS704", "`missing`: it answered 404"),
+    ("GS704", "`moved`: it answered 302"),
+    ("GS705", "`busy`: it answered 429"),
+    ("GS706", "store s7 is down"),
+    ("GS708", "the clock of source `late`"),
+    ("GS709", "`broken`: it answered 500"),
+    ("GS702", "source `silent`"),
+    ("GS701", "source `closed`"),
+    ("GS710", "source `nodes`"),
+];
+
+/// The same findings for people.
+fn are_drawn(folder: &Path) {
+    let output = run(folder, &["--live"]);
+    assert_eq!(output.status.code(), Some(3));
+    let drawn = text(&output);
+    let codes: BTreeSet<&str> = drawn
+        .split(&['[', ']'][..])
+        .filter(|word| word.starts_with("GS7"))
+        .collect();
+    assert!(codes.len() >= 9, "{drawn}");
+}
+
 #[test]
 fn every_source_is_told_whatever_the_others_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,27 +330,23 @@ fn every_source_is_told_whatever_the_others_do() {
     drop(closed);
     let token = folder.path().join("token").display().to_string();
     let password = folder.path().join("password").display().to_string();
-    let source = |name: &str, url: &str, more: &str, beside: &str| {
-        format!("  {name}:\n    prometheus: {{ url: '{url}'{more} }}\n    timeout: 1s\n{beside}")
-    };
     let config = [
         "metricsSources:\n".to_owned(),
-        source("refuses", &refuses.url(), &format!(", bearerTokenFile: {token}"), ""),
+        source("refuses", &refuses.url(), &format!(", bearerTokenFile: {token}")),
         source(
             "forbids",
             &forbids.url(),
             &format!(", basicAuth: {{ username: gpuscale, passwordFile: {password} }}"),
-            "",
         ),
-        source("lost", &refuses.url(), ", bearerTokenFile: /nowhere/token", ""),
-        source("html", &format!("http://{}", html.at), "", ""),
-        source("missing", &missing.url(), "", ""),
-        source("moved", &moved.url(), "", ""),
-        source("busy", &busy.url(), "", ""),
-        source("broken", &broken.url(), "", ""),
-        source("late", &late.url(), "", ""),
-        source("silent", &format!("http://{silent_at}"), "", ""),
-        source("closed", &format!("http://{closed_at}"), "", ""),
+        source("lost", &refuses.url(), ", bearerTokenFile: /nowhere/token"),
+        source("html", &format!("http://{}", html.at), ""),
+        source("missing", &missing.url(), ""),
+        source("moved", &moved.url(), ""),
+        source("busy", &busy.url(), ""),
+        source("broken", &broken.url(), ""),
+        source("late", &late.url(), ""),
+        source("silent", &format!("http://{silent_at}"), ""),
+        source("closed", &format!("http://{closed_at}"), ""),
         "  azure: { azureManagedPrometheus: { endpoint: 'https://w.eastus.prometheus.monitor.azure.com' } }\n".to_owned(),
         "  nodes: { dcgm: { nodes: {} } }\n".to_owned(),
     ]
@@ -296,23 +356,7 @@ fn every_source_is_told_whatever_the_others_do() {
     write("late.yaml", &policy("late", "late", util, ""));
     write("broken.yaml", &policy("broken", "broken", util, ""));
     let found = Found::run(folder.path(), &["late.yaml", "broken.yaml"]);
-    for (code, words) in [
-        ("GS703", "source `refuses`: it answered 401"),
-        ("GS703", "holds the password of `gpuscale`"),
-        ("GS703", "/nowhere/token cannot be read"),
-        ("GS703", "Monitoring Data Reader"),
-        ("GS704", "`html`: this is no answer of the query API"),
-        ("GS704", "/select/0/prometheus"),
-        ("GS704", "`missing`: it answered 404"),
-        ("GS704", "`moved`: it answered 302"),
-        ("GS705", "`busy`: it answered 429"),
-        ("GS706", "store s7 is down"),
-        ("GS708", "the clock of source `late`"),
-        ("GS709", "`broken`: it answered 500"),
-        ("GS702", "source `silent`"),
-        ("GS701", "source `closed`"),
-        ("GS710", "source `nodes`"),
-    ] {
+    for (code, words) in TOLD {
         found.one(code, words);
     }
     assert_eq!(found.live("gpuscale.yaml").len(), 14, "{:#}", found.0);
@@ -324,14 +368,7 @@ fn every_source_is_told_whatever_the_others_do() {
     assert!(heard.iter().any(|heard| heard.head.contains(CANARY)));
     drop(heard);
 
-    let output = run(folder.path(), &["--live"]);
-    assert_eq!(output.status.code(), Some(3));
-    let drawn = text(&output);
-    let codes: BTreeSet<&str> = drawn
-        .split(&['[', ']'][..])
-        .filter(|word| word.starts_with("GS7"))
-        .collect();
-    assert!(codes.len() >= 9, "{drawn}");
+    are_drawn(folder.path());
 }
 
 #[test]

@@ -243,7 +243,11 @@ pub fn policy(
 /// A time as people write it, in seconds from a second on.
 fn span(ms: Millis) -> String {
     let ms = ms.max(0);
-    let rounded = if ms < 1000 { ms } else { ms.saturating_add(500) / 1000 * 1000 };
+    let rounded = if ms < 1000 {
+        ms
+    } else {
+        ms.saturating_add(500) / 1000 * 1000
+    };
     let duration = std::time::Duration::from_millis(rounded.unsigned_abs());
     api::duration::HumanDuration::try_from(duration).map_or_else(
         |_| format!("{} s", rounded / 1000),

@@ -95,7 +95,9 @@ impl<'a> Fleet<'a> {
             return (0, BTreeSet::new());
         };
         let newest_ms = self.devices.values().map(|device| device.newest_ms).max();
-        let from_ms = newest_ms.unwrap_or_default().saturating_sub(interval_ms.saturating_mul(3) / 2);
+        let from_ms = newest_ms
+            .unwrap_or_default()
+            .saturating_sub(interval_ms.saturating_mul(3) / 2);
         let (mut count, mut names) = (0, BTreeSet::new());
         for device in self.devices.values() {
             let alive = device

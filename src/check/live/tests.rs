@@ -163,103 +163,104 @@ fn refused(settings: &str, kind: SourceErrorKind, message: &str) -> Finding {
     findings[0].clone()
 }
 
+/// How a source fails, its words, the code, and what its remedy says.
+const FAILURES: [(SourceErrorKind, &str, &str, &str); 15] = [
+    (
+        SourceErrorKind::Unreachable,
+        "Connection refused (os error 111)",
+        "GS701",
+        "correct the address",
+    ),
+    (
+        SourceErrorKind::Unreachable,
+        "invalid peer certificate: UnknownIssuer",
+        "GS701",
+        "tls.caFile",
+    ),
+    (
+        SourceErrorKind::Timeout,
+        "operation timed out",
+        "GS702",
+        "takes longer than 10s",
+    ),
+    (
+        SourceErrorKind::Credential,
+        "/var/run/token cannot be read: No such file",
+        "GS703",
+        "bearerTokenFile",
+    ),
+    (
+        SourceErrorKind::Status(401),
+        "it answered 401 (Unauthorized)",
+        "GS703",
+        "bearerTokenFile",
+    ),
+    (
+        SourceErrorKind::Status(403),
+        "it answered 403 (Forbidden)",
+        "GS703",
+        "bearerTokenFile",
+    ),
+    (
+        SourceErrorKind::Status(401),
+        "it answered 401 (Unauthorized): `no org id`",
+        "GS703",
+        "set `tenant`",
+    ),
+    // An error of the API itself.
+    (
+        SourceErrorKind::Query,
+        "it answered 401 (Unauthorized): unauthorized",
+        "GS703",
+        "bearerTokenFile",
+    ),
+    (
+        SourceErrorKind::Status(404),
+        "it answered 404 (Not Found)",
+        "GS704",
+        "`/prometheus`",
+    ),
+    (
+        SourceErrorKind::Status(302),
+        "it answered 302 (Found)",
+        "GS704",
+        "the address that it leads to",
+    ),
+    (
+        SourceErrorKind::Malformed,
+        "it begins with `<!doctype html>`",
+        "GS704",
+        "`/prometheus`",
+    ),
+    (
+        SourceErrorKind::Throttled(Some(5_000)),
+        "it answered 429 (Too Many Requests)",
+        "GS705",
+        "limit of queries",
+    ),
+    (
+        SourceErrorKind::Status(502),
+        "it answered 502 (Bad Gateway)",
+        "GS709",
+        "in front of it",
+    ),
+    (
+        SourceErrorKind::Query,
+        "it answered 422 (Unprocessable Entity): too many",
+        "GS709",
+        "own log",
+    ),
+    (
+        SourceErrorKind::TooLarge,
+        "the answer has more than 10 bytes",
+        "GS709",
+        "own log",
+    ),
+];
+
 #[test]
 fn a_source_that_fails_is_told_by_how_it_fails() {
-    use SourceErrorKind as K;
-    let table: [(K, &str, &str, &str); 15] = [
-        (
-            K::Unreachable,
-            "Connection refused (os error 111)",
-            "GS701",
-            "correct the address",
-        ),
-        (
-            K::Unreachable,
-            "invalid peer certificate: UnknownIssuer",
-            "GS701",
-            "tls.caFile",
-        ),
-        (
-            K::Timeout,
-            "operation timed out",
-            "GS702",
-            "takes longer than 10s",
-        ),
-        (
-            K::Credential,
-            "/var/run/token cannot be read: No such file",
-            "GS703",
-            "bearerTokenFile",
-        ),
-        (
-            K::Status(401),
-            "it answered 401 (Unauthorized)",
-            "GS703",
-            "bearerTokenFile",
-        ),
-        (
-            K::Status(403),
-            "it answered 403 (Forbidden)",
-            "GS703",
-            "bearerTokenFile",
-        ),
-        (
-            K::Status(401),
-            "it answered 401 (Unauthorized): `no org id`",
-            "GS703",
-            "set `tenant`",
-        ),
-        // An error of the API itself.
-        (
-            K::Query,
-            "it answered 401 (Unauthorized): unauthorized",
-            "GS703",
-            "bearerTokenFile",
-        ),
-        (
-            K::Status(404),
-            "it answered 404 (Not Found)",
-            "GS704",
-            "`/prometheus`",
-        ),
-        (
-            K::Status(302),
-            "it answered 302 (Found)",
-            "GS704",
-            "the address that it leads to",
-        ),
-        (
-            K::Malformed,
-            "it begins with `<!doctype html>`",
-            "GS704",
-            "`/prometheus`",
-        ),
-        (
-            K::Throttled(Some(5_000)),
-            "it answered 429 (Too Many Requests)",
-            "GS705",
-            "limit of queries",
-        ),
-        (
-            K::Status(502),
-            "it answered 502 (Bad Gateway)",
-            "GS709",
-            "in front of it",
-        ),
-        (
-            K::Query,
-            "it answered 422 (Unprocessable Entity): too many",
-            "GS709",
-            "own log",
-        ),
-        (
-            K::TooLarge,
-            "the answer has more than 10 bytes",
-            "GS709",
-            "own log",
-        ),
-    ];
-    for (kind, message, code, help) in table {
+    for (kind, message, code, help) in FAILURES {
         let finding = refused(SETTINGS, kind, message);
         assert_eq!(finding.code(), code, "{message}");
         assert!(finding.message.contains(message), "{finding:?}");
