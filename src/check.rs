@@ -16,6 +16,8 @@
 pub mod codes;
 mod culprit;
 pub mod guide;
+#[cfg(feature = "source")]
+pub mod live;
 mod metrics;
 mod page;
 mod policy;

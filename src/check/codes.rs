@@ -7,6 +7,7 @@
 
 pub mod behaviour;
 pub mod documents;
+pub mod live;
 pub mod metrics;
 pub mod policy;
 pub mod scenarios;
@@ -87,7 +88,7 @@ pub struct Group {
 }
 
 /// Every code, in order.
-pub static GROUPS: [Group; 6] = [
+pub static GROUPS: [Group; 7] = [
     Group {
         title: "Documents",
         entries: documents::ALL,
@@ -111,6 +112,10 @@ pub static GROUPS: [Group; 6] = [
     Group {
         title: "The administrator's configuration",
         entries: settings::ALL,
+    },
+    Group {
+        title: "What the sources answer (`--live`)",
+        entries: live::ALL,
     },
 ];
 

@@ -1,5 +1,8 @@
 //! `gpuscale check`: opens files, lets the library find what is wrong, and draws it into their text.
 
+#[cfg(feature = "source")]
+mod live;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
@@ -18,11 +21,14 @@ use super::{Format, FormatArgs};
 use crate::error::Error;
 
 pub(super) const ABOUT: &str = "\
-Validate policies, scenarios, suites and the administrator's configuration, offline.
+Validate policies, scenarios, suites and the administrator's configuration.
 
 What a file is, is told from its content. Policies are held against the same rules that the API server \
 has, their PromQL is parsed, their metrics are looked up among what dcgm-exporter emits, and they run for \
-a simulated day. Scenarios are checked with their recording and their policy. Nothing is contacted.";
+a simulated day. Scenarios are checked with their recording and their policy.
+
+Nothing is contacted, unless `--live` asks for it: then the metrics sources of the configuration are asked \
+what the policies would ask, and what is wrong with the answers is found as well. Nothing is changed.";
 
 pub(super) const EXAMPLES: &str = "\
 Exit codes:
@@ -34,6 +40,7 @@ Examples:
   gpuscale check policy.yaml
   gpuscale check simulations/*/scenario.yaml --deny warnings
   gpuscale check --config gpuscale.yaml policies/*.yaml
+  gpuscale check --live --config gpuscale.yaml policies/*.yaml
   kubectl get gsp -o yaml a100 | gpuscale check -
   gpuscale check --explain GS301";
 
@@ -49,6 +56,11 @@ pub(super) struct CheckArgs {
     /// Configuration that names of sources and clusters must be in; it is checked too
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Ask the metrics sources of the configuration, too
+    #[cfg(feature = "source")]
+    #[arg(long, requires = "config", conflicts_with_all = ["codes", "explain"])]
+    live: bool,
 
     /// Fail on warnings too
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -88,6 +100,7 @@ pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<(), Error> {
         return output::print(&guide::section(entry));
     }
     let mut checked = all(args)?;
+    let asked = asked(args, &mut checked)?;
     if args.no_notes {
         for file in &mut checked {
             file.findings
@@ -95,8 +108,8 @@ pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<(), Error> {
         }
     }
     match args.format.format {
-        Format::Table => output::print(&drawn(&checked, terminal))?,
-        Format::Json => output::print(&output::json(&json(&checked))?)?,
+        Format::Table => output::print(&drawn(&checked, asked.as_ref(), terminal))?,
+        Format::Json => output::print(&output::json(&json(&checked, asked.as_ref()))?)?,
     }
     let least = match args.deny {
         Some(Deny::Warnings) => Severity::Warning,
@@ -107,6 +120,41 @@ pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<(), Error> {
         return Err(Error::Findings);
     }
     Ok(())
+}
+
+/// What was asked and answered.
+#[derive(Debug)]
+struct Asked {
+    /// For people, one line each.
+    text: String,
+    /// For programs.
+    json: serde_json::Value,
+}
+
+/// Asks the sources where that is wanted, and adds what is found.
+#[cfg(feature = "source")]
+fn asked(args: &CheckArgs, checked: &mut [Checked]) -> Result<Option<Asked>, Error> {
+    if !args.live {
+        return Ok(None);
+    }
+    let given: Vec<String> = args.files.iter().map(|path| name(path)).collect();
+    live::ask(checked, &given)
+}
+
+/// Without the client there is nobody to ask.
+#[cfg(not(feature = "source"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other one may fail")]
+fn asked(_: &CheckArgs, _: &mut [Checked]) -> Result<Option<Asked>, Error> {
+    Ok(None)
+}
+
+/// How a file is called in reports.
+fn name(path: &Path) -> String {
+    if path.as_os_str() == STDIN {
+        "<stdin>".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Checks the configuration and every file; a file that is named twice is told once.
@@ -129,12 +177,10 @@ fn all(args: &CheckArgs) -> Result<Vec<Checked>, Error> {
             path.clone()
         };
         let text = text(&path)?;
-        let name = if path.as_os_str() == STDIN {
-            "<stdin>".to_owned()
-        } else {
-            path.display().to_string()
-        };
-        add(&mut checked, check::check(&name, &text, &Files, config.as_ref()));
+        add(
+            &mut checked,
+            check::check(&name(&path), &text, &Files, config.as_ref()),
+        );
     }
     Ok(checked)
 }
@@ -183,8 +229,8 @@ impl Surroundings for Files {
     }
 }
 
-/// The findings drawn into their texts, and the summary.
-fn drawn(checked: &[Checked], terminal: &Terminal) -> String {
+/// The findings drawn into their texts, what was answered, and the summary.
+fn drawn(checked: &[Checked], asked: Option<&Asked>, terminal: &Terminal) -> String {
     let theme = match terminal.ink() {
         Ink::Terminal => GraphicalTheme::unicode(),
         Ink::Plain => GraphicalTheme::unicode_nocolor(),
@@ -203,6 +249,7 @@ fn drawn(checked: &[Checked], terminal: &Terminal) -> String {
             drawn.push('\n');
         }
     }
+    drawn.push_str(asked.map_or("", |asked| &asked.text));
     let count = |severity| (severity, checked.iter().map(|file| file.count(severity)).sum());
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count);
     let _ = writeln!(drawn, "{}", guide::summary(counts, checked.len()));
@@ -260,9 +307,12 @@ struct Document<'f> {
     warnings: usize,
     notes: usize,
     findings: Vec<Row<'f>>,
+    /// Sources and signals that answered, with `--live`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'f serde_json::Value>,
 }
 
-fn json(checked: &[Checked]) -> Document<'_> {
+fn json<'f>(checked: &'f [Checked], asked: Option<&'f Asked>) -> Document<'f> {
     let count = |severity| checked.iter().map(|file| file.count(severity)).sum();
     let rows = checked.iter().flat_map(|file| {
         file.findings.iter().map(move |finding| Row {
@@ -282,6 +332,7 @@ fn json(checked: &[Checked]) -> Document<'_> {
         warnings: count(Severity::Warning),
         notes: count(Severity::Note),
         findings: rows.collect(),
+        live: asked.map(|asked| &asked.json),
     }
 }
 

@@ -73,6 +73,15 @@ pub enum Kind<C> {
     Prometheus(Server<C>),
 }
 
+impl<C: Clock> Kind<C> {
+    /// How far the source's clock is ahead of the local wall clock, in ms, if it was heard.
+    pub fn skew_ms(&self) -> Option<Millis> {
+        match self {
+            Self::Prometheus(server) => server.skew_ms(),
+        }
+    }
+}
+
 impl<C: Clock> MetricsSource for Kind<C> {
     async fn read(&self, request: &ReadRequest<'_>) -> Result<Answer, SourceError> {
         match self {
