@@ -8,9 +8,9 @@
 pub mod coalesce;
 #[cfg(feature = "source")]
 pub mod connect;
-#[cfg(test)]
-mod fakes;
 #[cfg(feature = "source")]
 pub mod http;
 pub mod prometheus;
 pub mod retry;
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use crate::control::ports::SourceErrorKind;
-    use crate::source::fakes::{Counted, Timer, answer, error, request, selector};
+    use crate::source::tests::{Counted, Timer, answer, error, request, selector};
 
     use super::*;
 

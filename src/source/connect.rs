@@ -287,6 +287,17 @@ fn cloud(url: &str) -> config::Cloud {
     }
 }
 
+/// No tokens at all, for a build without the feature `entra`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoIdentity;
+
+impl Issuer for NoIdentity {
+    fn entra(&self, _: &config::Entra, _: config::Cloud) -> Result<Rc<dyn Tokens>, String> {
+        let message = "this build cannot fetch tokens of Microsoft Entra; use one with the feature `entra`";
+        Err(message.to_owned())
+    }
+}
+
 /// Tokens by the identity of this process.
 #[cfg(feature = "entra")]
 #[derive(Debug)]

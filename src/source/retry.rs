@@ -118,7 +118,7 @@ impl<S: MetricsSource, C: Clock, R: Randomness> MetricsSource for Retried<S, C, 
 mod tests {
     use futures_util::FutureExt;
 
-    use crate::source::fakes::{Counted, Dice, Timer, answer, error, request, selector};
+    use crate::source::tests::{Counted, Dice, Timer, answer, error, request, selector};
 
     use super::*;
 

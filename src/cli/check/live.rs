@@ -15,12 +15,17 @@ use gpuscale::api::text::Name;
 use gpuscale::check::live::{self, Heard, Outcome, Policy, Signal, SignalLine, SourceHeard, SourceLine};
 use gpuscale::check::{Checked, Finding};
 use gpuscale::clock::{SystemClock, SystemRandomness};
-use gpuscale::config::{self, Config, MetricsSource};
+use gpuscale::config::{Config, MetricsSource};
 use gpuscale::control::ports::{
     Answer, MetricsSource as _, ReadRequest, Selector, SourceError, SourceErrorKind,
 };
-use gpuscale::source::connect::{Cause, Issuer, Sources};
-use gpuscale::source::http::Tokens;
+#[cfg(feature = "entra")]
+use gpuscale::entra::Environment;
+#[cfg(not(feature = "entra"))]
+use gpuscale::source::connect::NoIdentity;
+#[cfg(feature = "entra")]
+use gpuscale::source::connect::ProcessIdentity;
+use gpuscale::source::connect::{Cause, Sources};
 use serde::Serialize;
 
 use super::Asked;
@@ -34,15 +39,6 @@ const AT_A_TIME: usize = 4;
 
 /// How far back is asked for what is only to be there.
 const PRESENCE_MS: i64 = 300_000;
-
-/// Gives no tokens: this version cannot fetch any.
-struct NoTokens;
-
-impl Issuer for NoTokens {
-    fn entra(&self, _: &config::Entra, _: &str) -> Result<Rc<dyn Tokens>, String> {
-        Err("tokens of Microsoft Entra cannot be fetched by `check --live` yet".to_owned())
-    }
-}
 
 type Connected = Sources<SystemClock, SystemRandomness>;
 
@@ -212,7 +208,11 @@ fn connect(name: &Name, source: &MetricsSource) -> Result<Connected, Cause> {
         ..Config::default()
     };
     let (clock, randomness) = (Rc::new(SystemClock::new()), Rc::new(SystemRandomness));
-    Sources::connect(&alone, &clock, &randomness, &NoTokens).map_err(|error| error.cause)
+    #[cfg(feature = "entra")]
+    let issuer = ProcessIdentity::new(Environment::from_process(), &clock);
+    #[cfg(not(feature = "entra"))]
+    let issuer = NoIdentity;
+    Sources::connect(&alone, &clock, &randomness, &issuer).map_err(|error| error.cause)
 }
 
 async fn ask_policy(source: &Connected, policy: &Policy) -> Vec<Option<Heard>> {
