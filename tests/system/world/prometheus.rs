@@ -186,7 +186,10 @@ impl Prometheus {
         hold_ms: Millis,
         warm_up_ms: Millis,
     ) -> Micro {
-        let within = self.within(to_ms, to_ms - from_ms);
+        let within = Within {
+            looked_ms: self.scraped_ms.max(to_ms),
+            ..self.within(to_ms, to_ms - from_ms)
+        };
         let known = self.pools[pool].known_time(fleet, &within, hold_ms, warm_up_ms);
         known.unwrap_or(ONE)
     }
@@ -213,6 +216,7 @@ impl Prometheus {
         Within {
             faults: &self.faults,
             true_ms,
+            looked_ms: true_ms,
             now_ms,
             from_ms: now_ms - window_ms,
         }
@@ -271,6 +275,7 @@ impl Prometheus {
         let within = Within {
             faults: &self.faults,
             true_ms,
+            looked_ms: true_ms,
             now_ms,
             from_ms: now_ms - window_ms,
         };

@@ -28,6 +28,8 @@ pub(super) struct Pool {
 pub(super) struct Within<'a> {
     pub(super) faults: &'a Active,
     pub(super) true_ms: Millis,
+    /// When it is looked: what came late by then is there.
+    pub(super) looked_ms: Millis,
     pub(super) now_ms: Millis,
     pub(super) from_ms: Millis,
 }
@@ -35,7 +37,10 @@ pub(super) struct Within<'a> {
 impl Within<'_> {
     /// Up to when the samples of a node can be read, or those of the queries, on the server's clock.
     pub(super) fn readable_until(&self, node: Option<u32>) -> Millis {
-        self.faults.readable_until(node, self.true_ms) - self.true_ms + self.now_ms
+        // What could be read then was read, also if nothing as new could be read now.
+        let then_ms = self.faults.readable_until(node, self.true_ms);
+        let readable_ms = then_ms.max(self.faults.readable_until(node, self.looked_ms));
+        readable_ms - self.true_ms + self.now_ms
     }
 }
 
@@ -126,7 +131,7 @@ impl Pool {
                 .nodes()
                 .binary_search_by_key(&device.node, |node| node.number);
             let silent_ms = true_ms - device.scraped_ms;
-            if let Some(&last) = device.rows.back()
+            if let Some(&last) = device.rows.last()
                 && node.is_err()
                 && silent_ms <= GHOST_MS
             {

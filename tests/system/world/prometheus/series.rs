@@ -11,8 +11,10 @@ use gpuscale::control::ports::SeriesBuilder;
 use gpuscale::policy::config::{MINUTE_MS, Millis};
 use gpuscale::recording::Labels;
 
-/// Rows that are kept of a device: 50 minutes of scrapes.
+/// Rows that are kept of a device: at least 50 minutes of scrapes.
 pub const KEEP_ROWS: usize = 200;
+/// Rows over those that are kept, which are dropped together.
+const SPARE_ROWS: usize = 56;
 /// How far back an expression looks for a sample.
 const LOOK_BACK_MS: Millis = 5 * MINUTE_MS;
 
@@ -51,7 +53,8 @@ pub(super) enum Worth {
 /// One device.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Device {
-    pub(super) rows: VecDeque<Row>,
+    /// One behind the other in memory, since most of the world's time goes into reading their ends.
+    pub(super) rows: Vec<Row>,
     pub(super) node: u32,
     /// True time of the last scrape that was no ghost's.
     pub(super) scraped_ms: Millis,
@@ -92,13 +95,13 @@ impl Device {
 
     /// Stores a row, unless it is not newer than the last; whether it did.
     pub(super) fn push(&mut self, row: Row) -> bool {
-        if self.rows.back().is_some_and(|last| last.at_ms >= row.at_ms) {
+        if self.rows.last().is_some_and(|last| last.at_ms >= row.at_ms) {
             return false;
         }
-        if self.rows.len() >= KEEP_ROWS {
-            self.rows.pop_front();
+        if self.rows.len() >= KEEP_ROWS + SPARE_ROWS {
+            self.rows.drain(..=SPARE_ROWS);
         }
-        self.rows.push_back(row);
+        self.rows.push(row);
         true
     }
 
@@ -138,13 +141,11 @@ impl Device {
     }
 
     /// The labels of a metric while a pod has the device. The same `Arc` every time.
-    pub(super) fn labels(&mut self, metric: usize, pod: u8, server: Server) -> Arc<Labels> {
+    fn labels(&mut self, metric: usize, pod: u8, server: Server) -> &Arc<Labels> {
         let pod = usize::from(pod);
         let index = (metric * PODS + pod) * 2 + usize::from(server == Server::Second);
-        let Some(own) = &self.own else {
-            return Arc::new(Labels::new(METRICS[metric], [("", ""); 0]).expect("no labels"));
-        };
-        let made = self.labels[index].get_or_insert_with(|| {
+        let own = self.own.as_ref().expect("who is scraped has a name");
+        self.labels[index].get_or_insert_with(|| {
             let mut pairs = own.pairs.clone();
             if pod > 0 {
                 pairs.push(("pod".to_owned(), format!("{}-{pod}", own.pod)));
@@ -153,8 +154,7 @@ impl Device {
                 pairs.push(("prometheus_replica".to_owned(), "b".to_owned()));
             }
             Arc::new(Labels::new(METRICS[metric], pairs).expect("labels are told once"))
-        });
-        Arc::clone(made)
+        })
     }
 
     /// Adds its series of a metric with samples in `(from_ms, to_ms]` to an answer.
@@ -168,29 +168,27 @@ impl Device {
         let (server, shift_ms) = server;
         let (from_ms, to_ms) = (from_ms - shift_ms, to_ms - shift_ms);
         // Most answers are three rows at the end of hundreds.
-        let mut end = self.rows.len();
-        while end > 0 && self.rows[end - 1].at_ms > to_ms {
-            end -= 1;
-        }
-        let mut start = end;
-        while start > 0 && self.rows[start - 1].at_ms > from_ms {
-            start -= 1;
-        }
+        let newer = self.rows.iter().rev().take_while(|row| row.at_ms > to_ms);
+        let end = self.rows.len() - newer.count();
+        let rows = &self.rows[..end];
+        let inside = rows.iter().rev().take_while(|row| row.at_ms > from_ms);
+        let kept = self.rows.len().saturating_sub(KEEP_ROWS);
+        let start = (end - inside.count()).max(kept.min(end));
         for first in start..end {
             let pod = self.rows[first].pod;
             // A pod may have been back in the window: its series is one.
             let goes_on = first > start && self.rows[first - 1].pod == pod;
-            if goes_on || self.rows.range(start..first).any(|row| row.pod == pod) {
+            if goes_on || self.rows[start..first].iter().any(|row| row.pod == pod) {
                 continue;
             }
-            for row in self.rows.range(first..end).filter(|row| row.pod == pod) {
+            for row in &self.rows[first..end] {
                 let value = row.values[metric];
-                if !is_absent(value) {
+                if row.pod == pod && !is_absent(value) {
                     series.push(row.at_ms + shift_ms, value);
                 }
             }
             if series.pushed() > 0 {
-                series.end(&self.labels(metric, pod, server));
+                series.end(self.labels(metric, pod, server));
             }
         }
     }
