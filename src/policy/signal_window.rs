@@ -20,6 +20,8 @@
 //! what it would be if the samples had come in order. The same rewind rebuilds everything when the inventory
 //! changes. That is why a window which slid and one which was refetched agree to the bit.
 
+use std::cmp::Ordering;
+
 use super::config::{Across, Config, Micro, Millis, ONE, Signal, SignalSource};
 use super::fixed::{scaled, scaled_up};
 use super::readings::{Inserted, Reading};
@@ -44,9 +46,15 @@ struct Queued {
 }
 
 impl Queued {
-    /// The order of the merge.
-    fn order(&self) -> (Millis, u32, Channel, Reading) {
-        (self.reading.at_ms, self.index, self.channel, self.reading)
+    /// The order of the merge: by time, then by device and channel, then by reading. The first three are compared as
+    /// one number, since every tick sorts what is new of every device.
+    fn order(&self, other: &Self) -> Ordering {
+        let place = |queued: &Self| {
+            let at = i128::from(queued.reading.at_ms) << 64;
+            at | i128::from(queued.index) << 8 | i128::from(queued.channel as u8)
+        };
+        let by_place = place(self).cmp(&place(other));
+        by_place.then_with(|| self.reading.cmp(&other.reading))
     }
 }
 
@@ -260,7 +268,7 @@ impl SignalWindow {
             _ => {}
         }
         let mut queue = std::mem::take(&mut self.queue);
-        queue.sort_unstable_by_key(Queued::order);
+        queue.sort_unstable_by(Queued::order);
         for instant in queue.chunk_by(|one, next| one.reading.at_ms == next.reading.at_ms) {
             let Some(at_ms) = instant.first().map(|entry| entry.reading.at_ms) else {
                 continue;
