@@ -261,7 +261,7 @@ fn a_real_prometheus_is_asked_what_the_policies_need() {
 
 /// A source of a configuration; `more` are further fields of its server.
 fn source(name: &str, url: &str, more: &str) -> String {
-    format!("  {name}:\n    prometheus: {{ url: '{url}'{more} }}\n    timeout: 1s\n")
+    format!("  {name}:\n    prometheus: {{ url: '{url}'{more} }}\n    timeout: 4s\n")
 }
 
 /// What is told of the sources that answer as no source should.
