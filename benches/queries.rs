@@ -272,6 +272,7 @@ async fn whole_windows(at: &SocketAddr, counts: &Counts) -> [f64; 4] {
             source: "default",
             selector: &selector,
             window_ms: 3_600_000,
+            as_of_ms: None,
         };
         assert!(sources.read(&request).await.unwrap().series.samples() > 10_000);
     }

@@ -778,6 +778,7 @@ fn a_source_of_the_configuration_asks_with_the_token_and_says_so_when_there_is_n
             source,
             selector: &selector,
             window_ms: 60_000,
+            as_of_ms: None,
         };
         run(sources.read(&request)).map(|answer| answer.series.len())
     };

@@ -93,6 +93,7 @@ fn request(selector: &Selector) -> ReadRequest<'_> {
         source: "default",
         selector,
         window_ms: 600_000,
+        as_of_ms: None,
     }
 }
 

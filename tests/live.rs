@@ -1,7 +1,7 @@
 //! Five minutes of the production loop in real time, over real Prometheus and real VictoriaMetrics, which scrape the same
-//! exporters every second.
+//! exporters every second, and over these exporters themselves.
 //!
-//! Eight pools live through as many stories at the same time, each decided twice, once by each backend: a load that
+//! Eight pools live through as many stories at the same time, each decided once by each of the three: a load that
 //! rises, one that is gone, an exporter that dies, pages that are empty, a pod that comes and changes what every series is
 //! called, a time-sliced GPU, a pair of redundant scrapers, and one where nothing happens. In between Prometheus is killed
 //! and started again. What is asserted is what was decided, and that the journals make every decision again.
@@ -25,9 +25,10 @@ mod fleet;
 mod world;
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::rc::Rc;
 
-use futures_util::future::join;
+use futures_util::future::{join, select};
 use gpuscale::clock::{SystemClock, SystemRandomness};
 use gpuscale::config::Config;
 use gpuscale::control::ports::Clock as _;
@@ -49,8 +50,8 @@ const KILL: i64 = 200;
 const REVIVE: i64 = 215;
 const END: i64 = 300;
 
-/// The backends, by the names that policies use.
-const BACKENDS: [&str; 2] = ["prometheus", "victoria"];
+/// What is read, by the names that policies have.
+const BACKENDS: [&str; 3] = ["prometheus", "victoria", "exporters"];
 
 fn steady(_: u32, _: i64) -> Option<(i64, Pods)> {
     Some((50, Pods::None))
@@ -118,6 +119,11 @@ fn scrape_config(fleets: &[Fleet]) -> String {
 }
 
 fn policy(pool: &str, backend: &str) -> Policy {
+    // Exporters know nothing of pools: those of each pool are a source of their own.
+    let (source, labels) = match backend {
+        "exporters" => (format!("{backend}-{pool}"), "{}".to_owned()),
+        _ => (backend.to_owned(), format!("{{ pool: {pool} }}")),
+    };
     let document = format!(
         "apiVersion: gpuscale.dev/v1alpha1
 kind: GpuScalePolicy
@@ -125,13 +131,13 @@ metadata: {{ name: {pool}-{backend}, namespace: gpuscale-system }}
 spec:
   mode: Enforce
   targetRef: {{ kind: AksNodePool, name: {pool}{backend:.1} }}
-  metricsSource: {backend}
+  metricsSource: {source}
   evaluationInterval: 5s
   minNodes: 1
   maxNodes: 8
   signals:
     - name: gpu
-      dcgm: {{ metric: GpuUtilization, matchLabels: {{ pool: {pool} }} }}
+      dcgm: {{ metric: GpuUtilization, matchLabels: {labels} }}
       targetPercentage: 60
       up:   {{ above: 80, for: 30s, rule: Mean }}
       down: {{ below: 30, for: 1m, rule: Hold }}
@@ -146,27 +152,44 @@ spec:
 
 fn connect(
     [prometheus, victoria]: &[String; 2],
+    fleets: &[(&str, Vec<String>)],
     clock: &Rc<SystemClock>,
     randomness: &Rc<SystemRandomness>,
 ) -> Rc<Sources<SystemClock, SystemRandomness>> {
-    let config = Config::parse(&format!(
+    let mut config = format!(
         "metricsSources:\n  prometheus: {{ prometheus: {{ url: '{prometheus}' }} }}\n  victoria: {{ prometheus: {{ url: \
          '{victoria}', method: Get }} }}\n"
-    ))
-    .unwrap();
+    );
+    for (pool, targets) in fleets {
+        let urls: Vec<String> = targets
+            .iter()
+            .map(|target| format!("http://{target}/metrics"))
+            .collect();
+        writeln!(
+            config,
+            "  exporters-{pool}: {{ dcgm: {{ targets: {urls:?}, interval: 1s }} }}"
+        )
+        .unwrap();
+    }
+    let config = Config::parse(&config).unwrap();
     assert_eq!(config.problems(), []);
     Rc::new(Sources::connect(&config, clock, randomness, &NoTokens).unwrap())
 }
 
 /// Runs the loop and the stories to their end.
-fn live(addresses: &[String; 2], story: &Story, tell: impl Future<Output = ()>) -> Rc<Records> {
+fn live(
+    addresses: &[String; 2],
+    fleets: &[(&str, Vec<String>)],
+    story: &Story,
+    tell: impl Future<Output = ()>,
+) -> Rc<Records> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let (clock, randomness) = (Rc::new(SystemClock::new()), Rc::new(SystemRandomness));
-        let sources = connect(addresses, &clock, &randomness);
+        let sources = connect(addresses, fleets, &clock, &randomness);
         let records = Rc::new(Records::default());
         let world = World {
             sources: Rc::clone(&sources),
@@ -190,7 +213,8 @@ fn live(addresses: &[String; 2], story: &Story, tell: impl Future<Output = ()>) 
             tell.await;
             controller.stop();
         };
-        join(controller.run(), told).await;
+        let run = join(controller.run(), told);
+        select(pin!(run), pin!(sources.follow())).await;
         for (name, source) in sources.iter() {
             let counts = source.counts();
             println!(
@@ -204,7 +228,7 @@ fn live(addresses: &[String; 2], story: &Story, tell: impl Future<Output = ()>) 
 }
 
 #[test]
-fn the_loop_decides_the_same_on_both_backends_whatever_happens_to_the_data() {
+fn the_loop_decides_the_same_on_every_backend_whatever_happens_to_the_data() {
     let story = Story::new();
     let mut fleets: Vec<Fleet> = STORIES
         .iter()
@@ -227,7 +251,9 @@ fn the_loop_decides_the_same_on_both_backends_whatever_happens_to_the_data() {
         });
     }
     let addresses = [prometheus.url(""), victoria.url("")];
-    let records = live(&addresses, &story, async {
+    let targets: Vec<(&str, Vec<String>)> =
+        fleets.iter().map(|fleet| (fleet.pool, fleet.targets())).collect();
+    let records = live(&addresses, &targets, &story, async {
         let clock = SystemClock::new();
         let until = |seconds: i64| clock.sleep_until(seconds * 1000);
         until(CHANGE).await;
@@ -255,9 +281,9 @@ fn judge(records: &Records) {
         println!("{name}: {}", summary(seen));
     }
     for (pool, _) in STORIES {
-        let [prometheus, victoria] = BACKENDS.map(|backend| &ticks[&format!("{pool}-{backend}")]);
-        assert_eq!(sizes(prometheus), sizes(victoria), "{pool}");
-        for seen in [prometheus, victoria] {
+        let all = BACKENDS.map(|backend| &ticks[&format!("{pool}-{backend}")]);
+        for seen in all {
+            assert_eq!(sizes(seen), sizes(all[0]), "{pool}");
             assert!(seen.len() > 50, "{pool}: {} ticks", seen.len());
             of_story(pool, seen);
         }

@@ -80,6 +80,7 @@ fn read(sources: &All, name: &'static str) -> Result<Answer, SourceError> {
         source: "default",
         selector: &selector,
         window_ms: 60_000,
+        as_of_ms: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -216,6 +217,7 @@ fn a_policy_that_names_a_source_which_is_not_there_is_told_which_are() {
         source: "thanos",
         selector: &selector,
         window_ms: 60_000,
+        as_of_ms: None,
     };
     let read = futures_util::FutureExt::now_or_never(sources.read(&request));
     let error = read.unwrap().map(|answer| answer.series.len()).unwrap_err();

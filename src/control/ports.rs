@@ -139,6 +139,8 @@ pub struct ReadRequest<'a> {
     pub selector: &'a Selector,
     /// How far back.
     pub window_ms: Millis,
+    /// As of which time of the source's clock; `None` is now.
+    pub as_of_ms: Option<Millis>,
 }
 
 /// Which series are read. One metric each: Azure Managed Prometheus takes no more.

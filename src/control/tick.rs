@@ -143,6 +143,7 @@ async fn metrics<P: Ports, W: Watch>(
             source: &session.policy.source,
             selector: &want.selector,
             window_ms: session.intake.window_ms(last_ms.map(|at_ms| timer_ms - at_ms)),
+            as_of_ms: None,
         };
         // Pinned here: a call moved into its timeout would take room for itself twice.
         let reading = pin!(shared.ports.metrics().read(&request));

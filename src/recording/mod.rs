@@ -24,6 +24,7 @@ mod labels;
 mod lines;
 mod long_table;
 mod metrics;
+mod openmetrics;
 mod packed;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -41,8 +42,11 @@ pub use error::RecordingError;
 pub use format::{Format, ReadOptions, TimeUnit, read};
 pub use labels::{Labels, NAME_LABEL};
 pub use metrics::{MAX_SAMPLES, MAX_SERIES, Metrics, MetricsBuilder, Samples, Seen, Series, SeriesId, Tally};
+pub use openmetrics::OpenMetrics;
 pub use packed::unpacked;
 pub use read_error::{Cause, Place, ReadError};
+#[cfg(feature = "source")]
+pub(crate) use text::live_sample;
 pub use time::plausible;
 
 /// The demand series of one file, ordered by name.

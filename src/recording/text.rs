@@ -24,6 +24,8 @@ use std::io::Read;
 pub(super) use collect::Collector;
 pub(super) use grammar::Dialect;
 
+#[cfg(feature = "source")]
+use super::Labels;
 use super::format::{Format, ReadOptions};
 use super::lines::{Line, LineEnd, Lines};
 use super::metrics::Metrics;
@@ -79,6 +81,16 @@ pub(super) fn read(
         }
         _ => collector.finish(),
     }
+}
+
+/// Reads a line of a live exporter's page: a series and its value now.
+///
+/// # Errors
+///
+/// What is wrong with it and at which byte, counted from 1; a timestamp is wrong, since the page is not of now then.
+#[cfg(feature = "source")]
+pub(crate) fn live_sample(line: &[u8]) -> Result<(Labels, f64), String> {
+    grammar::live_sample(line).map_err(|fault| format!("byte {}: {}", fault.offset + 1, fault.cause))
 }
 
 /// A web page, or nothing: what a proxy answers instead of metrics.

@@ -4,6 +4,7 @@
 //! questions that are being asked are shared. What a policy asks passes [`Coalesced`], then [`Retried`], then the source.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::entra::{Entra, Environment};
 use crate::policy::config::Millis;
 
 use super::coalesce::Coalesced;
+use super::dcgm::Dcgm;
 use super::http::{Allowed, Client, ClientError, Credentials, Settings, TlsFiles, Tokens};
 use super::prometheus::answer::Limits;
 use super::prometheus::server::{Method, Server};
@@ -52,6 +54,9 @@ pub enum Cause {
     /// None of the kinds of sources.
     #[error("it is of no kind; set one of prometheus, azureManagedPrometheus and dcgm")]
     Kind,
+    /// Exporters that are to be found by the cluster's nodes.
+    #[error("the cluster's nodes are not to be had here; list the exporters as `targets`")]
+    Nodes,
     /// No tokens for it.
     #[error("{0}")]
     Tokens(String),
@@ -70,14 +75,18 @@ pub trait Issuer {
 #[derive(Debug)]
 pub enum Kind<C> {
     /// A server with the Prometheus API, Azure's among them.
-    Prometheus(Server<C>),
+    Prometheus(Box<Server<C>>),
+    /// Exporters.
+    Dcgm(Box<Dcgm<C>>),
 }
 
 impl<C: Clock> Kind<C> {
     /// How far the source's clock is ahead of the local wall clock, in ms, if it was heard.
+    #[must_use]
     pub fn skew_ms(&self) -> Option<Millis> {
         match self {
             Self::Prometheus(server) => server.skew_ms(),
+            Self::Dcgm(dcgm) => Some(dcgm.skew_ms()),
         }
     }
 }
@@ -86,6 +95,7 @@ impl<C: Clock> MetricsSource for Kind<C> {
     async fn read(&self, request: &ReadRequest<'_>) -> Result<Answer, SourceError> {
         match self {
             Self::Prometheus(server) => server.read(request).await,
+            Self::Dcgm(dcgm) => dcgm.read(request).await,
         }
     }
 }
@@ -130,6 +140,17 @@ impl<C: Clock + 'static, R: Randomness + 'static> Sources<C, R> {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Source<C, R>> {
         self.by_name.get(name)
+    }
+
+    /// Keeps scraping exporters, for as long as it is polled, so that those who read seldom have whole windows too.
+    pub async fn follow(&self) -> Infallible {
+        let followed = self.by_name.values().map(|source| async {
+            if let Kind::Dcgm(dcgm) = source.inner().inner() {
+                dcgm.follow().await;
+            }
+        });
+        futures_util::future::join_all(followed).await;
+        futures_util::future::pending().await
     }
 
     /// All of them, in order of their names.
@@ -185,7 +206,35 @@ fn kind<C: Clock>(
         };
         return server(source, settings, clock, Method::Post, Vec::new());
     }
+    if let Some(exporters) = &source.dcgm {
+        return dcgm(source, exporters, clock);
+    }
     Err(Cause::Kind)
+}
+
+/// Exporters that are listed. A hanging one must not use up the time of a read, in which all are asked.
+fn dcgm<C: Clock>(
+    source: &config::MetricsSource,
+    exporters: &config::Dcgm,
+    clock: &Rc<C>,
+) -> Result<Kind<C>, Cause> {
+    let Some(first) = exporters.targets.first() else {
+        return Err(Cause::Nodes);
+    };
+    let settings = Settings {
+        timeout: timeout(source) / 2,
+        ..settings(source, first)?
+    };
+    let interval_ms = Millis::try_from(exporters.interval.as_millis()).unwrap_or(Millis::MAX);
+    let limits = limits(&source.limits);
+    let dcgm = Dcgm::new(
+        &exporters.targets,
+        &settings,
+        Rc::clone(clock),
+        interval_ms,
+        limits,
+    )?;
+    Ok(Kind::Dcgm(Box::new(dcgm)))
 }
 
 fn server<C: Clock>(
@@ -198,9 +247,8 @@ fn server<C: Clock>(
     let client = Client::new(settings)?;
     let clock = Rc::clone(clock);
     let limits = limits(&source.limits);
-    Ok(Kind::Prometheus(Server::new(
-        client, clock, method, limits, parameters,
-    )))
+    let server = Server::new(client, clock, method, limits, parameters);
+    Ok(Kind::Prometheus(Box::new(server)))
 }
 
 fn settings(source: &config::MetricsSource, url: &str) -> Result<Settings, Cause> {

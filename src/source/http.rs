@@ -126,6 +126,32 @@ impl Client {
         })
     }
 
+    /// A client for another address that is reached in the same way and shares the connections.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the address cannot be used.
+    pub fn beside(&self, url: &str) -> Result<Self, ClientError> {
+        let settings = Settings {
+            url: url.to_owned(),
+            ..self.settings.clone()
+        };
+        Ok(Self {
+            base: base(&settings)?,
+            settings,
+            made: RefCell::new(self.made.borrow().clone()),
+        })
+    }
+
+    /// Host and port of the base address; the port is said even where it is the usual one.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port_or_known_default() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
     /// Sends a form to `path` below the base address.
     ///
     /// # Errors
@@ -137,7 +163,7 @@ impl Client {
             .await
     }
 
-    /// Asks for `path` below the base address, with parameters in their encoded form.
+    /// Asks for `path` below the base address, or for that itself if there is none, with parameters in their encoded form.
     ///
     /// # Errors
     /// [`SourceError`] for whatever is not an answer with status 2xx.
@@ -174,6 +200,9 @@ impl Client {
 
     fn address(&self, path: &str) -> Url {
         let mut url = self.base.clone();
+        if path.is_empty() {
+            return url;
+        }
         let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
         url.set_path(&joined);
         url

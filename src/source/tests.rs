@@ -97,6 +97,7 @@ pub(super) fn request(selector: &Selector, window_ms: Millis) -> ReadRequest<'_>
         source: "default",
         selector,
         window_ms,
+        as_of_ms: None,
     }
 }
 

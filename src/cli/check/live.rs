@@ -282,6 +282,7 @@ async fn read(
         source: name,
         selector,
         window_ms,
+        as_of_ms: None,
     };
     source.read(&request).await
 }

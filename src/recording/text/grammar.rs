@@ -62,6 +62,21 @@ pub(super) fn sample(line: &[u8], dialect: Dialect, unit: TimeUnit) -> Result<Sa
     })
 }
 
+/// Reads the sample in a line of a live exporter's page, which has no timestamp: it is as of now.
+///
+/// # Errors
+///
+/// The first thing that is not as it should be; a timestamp is one.
+#[cfg(feature = "source")]
+pub(super) fn live_sample(line: &[u8]) -> Result<(Labels, f64), Fault> {
+    let dialect = Dialect::Exposition;
+    let mut cursor = Cursor { line, at: 0, dialect };
+    let labels = cursor.series()?;
+    let value = cursor.value(&labels)?;
+    cursor.rest()?;
+    Ok((labels, value))
+}
+
 /// What stands between braces: the metric's name, if it is there, and labels with the place of each.
 #[derive(Default)]
 struct Braces<'a> {

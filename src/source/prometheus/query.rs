@@ -60,6 +60,7 @@ mod tests {
             source: "default",
             selector,
             window_ms,
+            as_of_ms: None,
         })
     }
 

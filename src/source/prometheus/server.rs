@@ -81,7 +81,8 @@ impl<C: Clock> Server<C> {
     }
 
     async fn ask(&self, request: &ReadRequest<'_>, catalogue: &mut Catalogue) -> Result<Answer, SourceError> {
-        let asked_ms = self.skew.get().map(|skew| skew.now_ms(self.clock.now()));
+        let now_ms = || self.skew.get().map(|skew| skew.now_ms(self.clock.now()));
+        let asked_ms = request.as_of_ms.or_else(now_ms);
         let sent = self.clock.now();
         let form = self.form(request, asked_ms);
         let mut response = match self.method {
