@@ -31,7 +31,7 @@ pub use census::{Belonging, FIRST_SILENT};
 use census::{Census, Heard};
 use reader::Reader;
 use wants::Use;
-pub use wants::{Role, Want};
+pub use wants::{Role, Want, selectors};
 
 /// Most series in one answer.
 pub const MOST_SERIES: usize = 20_000;

@@ -90,6 +90,12 @@ pub(super) fn wants(config: &Config, queries: &[Query]) -> (Vec<Want>, Vec<Vec<U
     lists
 }
 
+/// What a policy reads, each question once.
+pub fn selectors(config: &Config, queries: &[Query]) -> impl Iterator<Item = Selector> {
+    let (wants, _) = wants(config, queries);
+    wants.into_iter().map(|want| want.selector)
+}
+
 fn metric_selector(name: &'static str, match_labels: &[(String, String)]) -> Selector {
     let mut match_labels = match_labels.to_vec();
     match_labels.sort_unstable();
