@@ -11,9 +11,13 @@ mod journal_dir;
 mod optimum;
 mod output;
 mod quality;
+#[cfg(feature = "source")]
+mod record;
 mod recordings;
 mod replay;
 mod simulate;
+#[cfg(feature = "source")]
+mod sources;
 mod sweep;
 
 use std::process::ExitCode;
@@ -70,6 +74,10 @@ enum Command {
     /// Validate policies, scenarios and configuration; with `--live` ask the metrics sources too
     #[command(long_about = check::ABOUT, after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// Save what a policy reads from its metrics source, for a simulation
+    #[cfg(feature = "source")]
+    #[command(long_about = record::ABOUT, after_help = record::EXAMPLES)]
+    Record(record::RecordArgs),
     /// Print the custom resource definition of a policy as YAML
     #[command(after_help = "Example:\n  gpuscale crd | kubectl apply --server-side -f -")]
     Crd,
@@ -100,6 +108,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Quality(args) => quality::run(args, &terminal),
         Command::Replay(args) => replay::run(args, &terminal),
         Command::Check(args) => check::run(args, &terminal),
+        #[cfg(feature = "source")]
+        Command::Record(args) => record::run(args, &terminal),
         Command::Crd => crd::run(),
     };
     match result {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gpuscale::api::{self, ApiError, GpuScalePolicy};
+#[cfg(feature = "source")]
+use gpuscale::config::Config;
 use gpuscale::recording::{Demand, Recording};
 use gpuscale::report::json::Document;
 use gpuscale::simulator::peers;
@@ -131,6 +133,32 @@ pub(super) fn policy_file(path: &Path) -> Result<Judged, Error> {
     let place = format!("`{}`", path.display());
     let policy = api::validate(&text("policy", path)?);
     compiled(policy, place, &file_name(path))
+}
+
+/// Reads a policy as it stands, and compiled.
+#[cfg(feature = "source")]
+pub(super) fn policy(path: &Path) -> Result<(GpuScalePolicy, Judged), Error> {
+    let policy = api::validate(&text("policy", path)?).map_err(|source| Error::Policy {
+        place: format!("`{}`", path.display()),
+        source,
+    })?;
+    let judged = compiled(
+        Ok(policy.clone()),
+        format!("`{}`", path.display()),
+        &file_name(path),
+    )?;
+    Ok((policy, judged))
+}
+
+/// Reads the administrator's configuration.
+#[cfg(feature = "source")]
+pub(super) fn config(path: &Path) -> Result<Config, Error> {
+    Config::parse(&text("configuration", path)?).map_err(|problems| {
+        Error::Usage(format!(
+            "cannot use configuration `{}`: {problems}; `gpuscale check` shows where",
+            path.display()
+        ))
+    })
 }
 
 /// The policy of a scenario.

@@ -60,6 +60,12 @@ impl<W: Write> OpenMetrics<W> {
         Ok(())
     }
 
+    /// What was written to, without ending the text.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.to
+    }
+
     /// Ends the text, which is cut short without this.
     ///
     /// # Errors

@@ -14,21 +14,15 @@ use futures_util::future::join_all;
 use gpuscale::api::text::Name;
 use gpuscale::check::live::{self, Heard, Outcome, Policy, Signal, SignalLine, SourceHeard, SourceLine};
 use gpuscale::check::{Checked, Finding};
-use gpuscale::clock::{SystemClock, SystemRandomness};
+use gpuscale::clock::SystemClock;
 use gpuscale::config::{Config, MetricsSource};
 use gpuscale::control::ports::{
     Answer, MetricsSource as _, ReadRequest, Selector, SourceError, SourceErrorKind,
 };
-#[cfg(feature = "entra")]
-use gpuscale::entra::Environment;
-#[cfg(not(feature = "entra"))]
-use gpuscale::source::connect::NoIdentity;
-#[cfg(feature = "entra")]
-use gpuscale::source::connect::ProcessIdentity;
-use gpuscale::source::connect::{Cause, Sources};
 use serde::Serialize;
 
 use super::Asked;
+use crate::cli::sources::{self, Connected};
 use crate::error::Error;
 
 /// A metric that nobody has: whoever answers "nothing" to it speaks the API, and it costs nothing.
@@ -39,8 +33,6 @@ const AT_A_TIME: usize = 4;
 
 /// How far back is asked for what is only to be there.
 const PRESENCE_MS: i64 = 300_000;
-
-type Connected = Sources<SystemClock, SystemRandomness>;
 
 /// A policy of one of the files.
 struct Wanted {
@@ -157,7 +149,7 @@ async fn ask_all(config: &Config, wanted: &[Wanted]) -> BTreeMap<String, Report>
 }
 
 async fn ask_source(name: &Name, source: &MetricsSource, wanted: &[Wanted]) -> Report {
-    let connected = match connect(name, source) {
+    let connected = match sources::alone(name, source, &Rc::new(SystemClock::new())) {
         Ok(connected) => connected,
         Err(cause) => {
             let heard = SourceHeard {
@@ -199,20 +191,6 @@ async fn ask_source(name: &Name, source: &MetricsSource, wanted: &[Wanted]) -> R
         heard: SourceHeard { outcome, skew_ms },
         policies,
     }
-}
-
-/// One source alone: another one that cannot be connected to is no reason not to ask this one.
-fn connect(name: &Name, source: &MetricsSource) -> Result<Connected, Cause> {
-    let alone = Config {
-        metrics_sources: BTreeMap::from([(name.clone(), source.clone())]),
-        ..Config::default()
-    };
-    let (clock, randomness) = (Rc::new(SystemClock::new()), Rc::new(SystemRandomness));
-    #[cfg(feature = "entra")]
-    let issuer = ProcessIdentity::new(Environment::from_process(), &clock);
-    #[cfg(not(feature = "entra"))]
-    let issuer = NoIdentity;
-    Sources::connect(&alone, &clock, &randomness, &issuer).map_err(|error| error.cause)
 }
 
 async fn ask_policy(source: &Connected, policy: &Policy) -> Vec<Option<Heard>> {
