@@ -145,6 +145,23 @@ pub enum Quality {
     TooManyUnhealthy,
 }
 
+impl Quality {
+    /// The word for traces, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "Good",
+            Self::NoData => "NoData",
+            Self::Stale => "Stale",
+            Self::LowCoverage => "LowCoverage",
+            Self::ShortHistory => "ShortHistory",
+            Self::PartialAnswer => "PartialAnswer",
+            Self::NoClusterView => "NoClusterView",
+            Self::TooManyUnhealthy => "TooManyUnhealthy",
+        }
+    }
+}
+
 /// What one signal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SignalEvidence {

@@ -154,7 +154,14 @@ impl<'a> History<'a> {
     }
 
     /// States the shape of the pool where the recording does not have it: nodes Ready, and GPUs of each.
+    ///
+    /// Where no more nodes ever reported than are there all the time, one that falls silent has not left.
     pub(super) fn declare(&mut self, nodes: Option<u32>, gpus_per_node: u32) {
+        let reported = u32::try_from(self.fleet.nodes().len()).unwrap_or(u32::MAX);
+        let counted = self.requested.is_some() || self.ready.is_some();
+        if self.inventory == Inventory::Assumed && !counted && nodes.is_some_and(|nodes| reported <= nodes) {
+            self.fleet.nobody_leaves();
+        }
         self.lacking.declared = nodes;
         self.gpus_per_node = gpus_per_node;
     }

@@ -97,26 +97,11 @@ impl Advice {
             .iter()
             .find(|signal| signal.quality != Quality::Good);
         let quality = worst.map_or(Quality::Good, |signal| signal.quality);
-        *self.qualities.entry(word(quality)).or_default() += 1;
+        *self.qualities.entry(quality.as_str()).or_default() += 1;
         self.pinned += u64::from(evaluation.signals().iter().any(|signal| signal.pinned > 0));
         let coverage = evaluation.signals().iter().map(|signal| signal.coverage).min();
         self.coverage += i128::from(coverage.unwrap_or(0));
         way
-    }
-}
-
-/// The word for a quality, as traces have it.
-#[must_use]
-pub fn word(quality: Quality) -> &'static str {
-    match quality {
-        Quality::Good => "Good",
-        Quality::NoData => "NoData",
-        Quality::Stale => "Stale",
-        Quality::LowCoverage => "LowCoverage",
-        Quality::ShortHistory => "ShortHistory",
-        Quality::PartialAnswer => "PartialAnswer",
-        Quality::NoClusterView => "NoClusterView",
-        Quality::TooManyUnhealthy => "TooManyUnhealthy",
     }
 }
 

@@ -3,7 +3,7 @@
 //! Where the recording has an inventory ([`schema::NODE_GPUS`](crate::recording::schema::NODE_GPUS)), a device is
 //! expected for as long as its node is there, and GPUs of a node that never reported count as unknown devices. Where it has
 //! none, a device is *assumed* to be there from its first sample to its last: a gap in between is a gap, but nobody
-//! can tell an exporter that died for good from a node that left.
+//! can tell an exporter that died for good from a node that left, unless the pool is declared to have all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,6 +141,16 @@ impl Fleet {
             told: 0,
             unhealthy: BTreeMap::new(),
         }
+    }
+
+    /// Devices that have come stay expected, silent or not. To be said before the first move.
+    pub(super) fn nobody_leaves(&mut self) {
+        let mut presences = std::mem::take(&mut self.presences);
+        for presence in &mut presences {
+            presence.to_ms = Millis::MAX;
+        }
+        let (health, nodes) = (std::mem::take(&mut self.health), std::mem::take(&mut self.nodes));
+        *self = Self::of(presences, health, nodes);
     }
 
     /// The names of the nodes; the place of one is its id.

@@ -429,6 +429,39 @@ mod odd {
         assert_eq!((advice.node_count, advice.directions.1), (NodeCount::Declared, 0));
     }
 
+    /// As the loop sees it: what the silent node did before counts for as long as windows reach back to it.
+    #[test]
+    fn a_node_of_a_declared_pool_that_falls_silent_has_not_left() {
+        let metrics = Tape::default()
+            .node("a", 0..120, 50.0)
+            .node("b", 0..30, 50.0)
+            .end();
+        let (config, queries) = serving();
+        let quality = |nodes: u32| {
+            let declared = Declared {
+                nodes: Some(nodes),
+                ..DECLARED
+            };
+            let history = History::new(&metrics, &config, &queries, &LabelMapping::default()).unwrap();
+            let mut seen = Vec::new();
+            let mut watch = |tick: &Tick<'_>| seen.push(*tick.evaluation);
+            open_loop(history, &config, &declared, &mut watch);
+            let spoken_for_ms = T0 + 30 * MINUTE - 30_000 + 90_000;
+            let after = seen.iter().filter(|one| one.at.wall_ms >= spoken_for_ms);
+            after.map(|one| one.signals()[0].quality).collect::<Vec<_>>()
+        };
+        let of_two = quality(2);
+        assert_eq!(of_two[0], Quality::Good, "most of the window is known");
+        assert!(
+            of_two[20..]
+                .iter()
+                .all(|&quality| quality == Quality::LowCoverage),
+            "{of_two:?}"
+        );
+        // With room for a third node nobody knows which one is missing.
+        assert_eq!(quality(3)[0], Quality::LowCoverage);
+    }
+
     #[test]
     fn a_time_in_which_nobody_reported_has_the_demand_of_the_time_around_it() {
         let late = Tape::default()
