@@ -10,6 +10,7 @@
 //! - [`simulator`]: worlds to let a policy loose in, what can go wrong there, and what to compare it with.
 //! - [`journal`]: what decisions were made from, and their proof.
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
+//! - `logged` (feature `control`): what the loop tells, as lines of a log and as counts.
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
 //! - `entra` (feature `entra`): tokens of Microsoft Entra for those reads.
 //! - `clock` (feature `source`): the machine's clocks, and chance.
@@ -63,6 +64,8 @@ pub mod devices;
 #[cfg(feature = "entra")]
 pub mod entra;
 pub mod journal;
+#[cfg(feature = "control")]
+pub mod logged;
 pub mod policy;
 pub mod recording;
 pub mod report;

@@ -8,7 +8,7 @@
 //!
 //! It takes as long as it says: what is tested is the time of real servers.
 
-#![cfg(feature = "source")]
+#![cfg(all(feature = "cli", feature = "source"))]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,24 +21,31 @@
 mod backends;
 #[path = "live/fleet.rs"]
 mod fleet;
+#[path = "live/log.rs"]
+mod log;
 #[path = "live/world.rs"]
 mod world;
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 
-use futures_util::future::{join, select};
+use futures_util::future::{Either, join, select};
 use gpuscale::clock::{SystemClock, SystemRandomness};
 use gpuscale::config::Config;
 use gpuscale::control::ports::Clock as _;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
 use gpuscale::journal::replay;
+use gpuscale::logged::Logged;
 use gpuscale::policy::evaluation::Quality;
 use gpuscale::source::connect::Sources;
+use serde::Deserialize;
 
 use backends::{prometheus, victoria_metrics, wait_for};
 use fleet::{Fleet, GPUS_PER_NODE, NODES, Pods, Says, Story};
+use log::Log;
 use world::{NoCluster, NoTokens, Pools, Records, Seen, States, Watching, World};
 
 /// When things change, in seconds.
@@ -118,13 +125,13 @@ fn scrape_config(fleets: &[Fleet]) -> String {
     config
 }
 
-fn policy(pool: &str, backend: &str) -> Policy {
+fn document(pool: &str, backend: &str) -> String {
     // Exporters know nothing of pools: those of each pool are a source of their own.
     let (source, labels) = match backend {
         "exporters" => (format!("{backend}-{pool}"), "{}".to_owned()),
         _ => (backend.to_owned(), format!("{{ pool: {pool} }}")),
     };
-    let document = format!(
+    format!(
         "apiVersion: gpuscale.dev/v1alpha1
 kind: GpuScalePolicy
 metadata: {{ name: {pool}-{backend}, namespace: gpuscale-system }}
@@ -146,20 +153,28 @@ spec:
   scaleIn: {{ victims: PlatformChooses }}
   dataQuality: {{ scrapeInterval: 1s, maxAge: 30s, warmUp: 0s }}
 "
-    );
-    Policy::new(&document, 0, "live").unwrap_or_else(|error| panic!("{error}"))
+    )
+}
+
+fn policy(pool: &str, backend: &str) -> Policy {
+    Policy::new(&document(pool, backend), 0, "live").unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The sources as an administrator writes them.
+fn configuration([prometheus, victoria]: &[String; 2]) -> String {
+    format!(
+        "metricsSources:\n  prometheus: {{ prometheus: {{ url: '{prometheus}' }} }}\n  victoria: {{ prometheus: {{ url: \
+         '{victoria}', method: Get }} }}\n"
+    )
 }
 
 fn connect(
-    [prometheus, victoria]: &[String; 2],
+    addresses: &[String; 2],
     fleets: &[(&str, Vec<String>)],
     clock: &Rc<SystemClock>,
     randomness: &Rc<SystemRandomness>,
 ) -> Rc<Sources<SystemClock, SystemRandomness>> {
-    let mut config = format!(
-        "metricsSources:\n  prometheus: {{ prometheus: {{ url: '{prometheus}' }} }}\n  victoria: {{ prometheus: {{ url: \
-         '{victoria}', method: Get }} }}\n"
-    );
+    let mut config = configuration(addresses);
     for (pool, targets) in fleets {
         let urls: Vec<String> = targets
             .iter()
@@ -177,12 +192,12 @@ fn connect(
 }
 
 /// Runs the loop and the stories to their end.
-fn live(
+fn live<T>(
     addresses: &[String; 2],
     fleets: &[(&str, Vec<String>)],
     story: &Story,
-    tell: impl Future<Output = ()>,
-) -> Rc<Records> {
+    tell: impl Future<Output = T>,
+) -> (Rc<Records>, T) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -203,18 +218,23 @@ fn live(
             platform_chooses: PlatformChooses::Allowed,
             ..Settings::default()
         };
-        let controller = Controller::new(world, Watching(Rc::clone(&records)), settings);
+        let logged = Rc::new(Logged::new(Watching(Rc::clone(&records))));
+        let controller = Controller::new(world, Rc::clone(&logged), settings);
         let policies = STORIES
             .iter()
             .flat_map(|(pool, _)| BACKENDS.map(|backend| policy(pool, backend)));
         controller.set_policies(policies.collect());
         story.begin();
         let told = async {
-            tell.await;
+            let told = tell.await;
             controller.stop();
+            told
         };
         let run = join(controller.run(), told);
-        select(pin!(run), pin!(sources.follow())).await;
+        let told = match select(pin!(run), pin!(sources.follow())).await {
+            Either::Left((((), told), _)) => told,
+            Either::Right((never, _)) => match never {},
+        };
         for (name, source) in sources.iter() {
             let counts = source.counts();
             println!(
@@ -222,8 +242,26 @@ fn live(
                 counts.reads, counts.queries
             );
             assert!(counts.queries > 0 && counts.queries <= counts.reads);
+            if name == "prometheus" {
+                assert!(counts.failures["unreachable"] > 0, "{counts:?}");
+            } else {
+                let without = ["exporters-dying", "victoria"].contains(&name) || counts.failures.is_empty();
+                assert!(without, "{name}: {counts:?}");
+            }
         }
-        records
+        for (policy, counts) in logged.counts() {
+            let pool = policy.name.split('-').next().unwrap();
+            let lacks = match pool {
+                "dying" => "LowCoverage",
+                "emptied" => "Stale",
+                _ => continue,
+            };
+            assert!(
+                counts.qualities[lacks] > 5 && counts.reasons["DataQuality"] > 5,
+                "{policy}: {counts:?}"
+            );
+        }
+        (records, told)
     })
 }
 
@@ -251,9 +289,10 @@ fn the_loop_decides_the_same_on_every_backend_whatever_happens_to_the_data() {
         });
     }
     let addresses = [prometheus.url(""), victoria.url("")];
+    let (log, logging) = Log::from(tracing::Level::INFO);
     let targets: Vec<(&str, Vec<String>)> =
         fleets.iter().map(|fleet| (fleet.pool, fleet.targets())).collect();
-    let records = live(&addresses, &targets, &story, async {
+    let (records, prometheus) = live(&addresses, &targets, &story, async {
         let clock = SystemClock::new();
         let until = |seconds: i64| clock.sleep_until(seconds * 1000);
         until(CHANGE).await;
@@ -270,9 +309,137 @@ fn the_loop_decides_the_same_on_every_backend_whatever_happens_to_the_data() {
         });
         let prometheus = revived.await.unwrap();
         until(END).await;
-        drop(prometheus);
+        prometheus
     });
+    drop(logging);
     judge(&records);
+    judge_log(&log.text());
+    judge_recordings(&addresses, &records);
+    drop((prometheus, victoria));
+}
+
+/// The reason of every hold is in the log, and of every source that did not answer.
+fn judge_log(text: &str) {
+    let has = |words: &[&str]| {
+        let line = text
+            .lines()
+            .find(|line| words.iter().all(|word| line.contains(word)));
+        println!(
+            "{}",
+            line.unwrap_or_else(|| panic!("no line has {words:?}:\n{text}"))
+        );
+    };
+    for backend in BACKENDS {
+        has(&[&format!("dying-{backend}"), "DataQuality", "LowCoverage"]);
+        has(&[&format!("emptied-{backend}"), "DataQuality", "Stale"]);
+    }
+    has(&[
+        "WARN",
+        "no whole answer",
+        "source=\"prometheus\"",
+        "kind=\"unreachable\"",
+    ]);
+    has(&["INFO", "answers again", "source=\"prometheus\""]);
+    has(&["WARN", "no page", "kind=\"unreachable\""]);
+    has(&["INFO", "resize", "busy-prometheus", "accepted"]);
+    let lines = text.lines().count();
+    println!("{lines} lines logged");
+    assert!(
+        lines < 60 * 24,
+        "a line for each change and not for each tick: {lines}"
+    );
+}
+
+/// What a simulation says of what was recorded after it was over, at one of its ticks.
+#[derive(Debug, Deserialize)]
+struct Line {
+    time: jiff::Timestamp,
+    signals: Vec<Said>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Said {
+    quality: String,
+    up: String,
+    down: String,
+}
+
+/// Records every pool from both backends, shows the recordings to the policies, and holds what they say against what
+/// was said live.
+fn judge_recordings(addresses: &[String; 2], records: &Records) {
+    let folder = tempfile::tempdir().unwrap();
+    let gpuscale = |arguments: &[&str]| {
+        let command = Path::new(env!("CARGO_BIN_EXE_gpuscale"));
+        let arguments = arguments.iter().map(|argument| match argument.split_once('@') {
+            Some(("", file)) => folder.path().join(file).into_os_string(),
+            _ => (*argument).into(),
+        });
+        String::from_utf8(backends::run(command, arguments)).unwrap()
+    };
+    fs::write(folder.path().join("gpuscale.yaml"), configuration(addresses)).unwrap();
+    let ticks = records.ticks.borrow();
+    for (pool, _) in STORIES {
+        for backend in &BACKENDS[..2] {
+            let name = format!("{pool}-{backend}");
+            let seen = &ticks[&name];
+            let [policy, recording] = ["yaml", "om.zst"].map(|ending| format!("@{name}.{ending}"));
+            fs::write(folder.path().join(&policy[1..]), document(pool, backend)).unwrap();
+            let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap().to_string();
+            let (from, to) = (at(seen[0].wall_ms - 60_000), at(seen.last().unwrap().wall_ms));
+            let range = ["--from", &from, "--to", &to, "--out", &recording];
+            gpuscale(&[&["record", &policy, "--config", "@gpuscale.yaml"], &range[..]].concat());
+            let shown = [
+                "--loop",
+                "open",
+                "--recording",
+                &recording,
+                "--policy",
+                &policy,
+                "--nodes",
+                "2",
+            ];
+            let lines = gpuscale(&[&["simulate"], &shown[..], &["--trace", "-"]].concat());
+            let lines: Vec<Line> = lines
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect();
+            let differing = differing(seen, &lines);
+            println!(
+                "{name}: {} ticks simulated, {} differ",
+                lines.len(),
+                differing.len()
+            );
+            assert!(differing.is_empty(), "{name}:\n{}", differing.join("\n"));
+        }
+    }
+}
+
+/// Live ticks whose data was judged otherwise than at the simulated ticks around them. Windows are whole after a minute and
+/// a half, and a resize makes the two worlds different ones.
+fn differing(seen: &[Seen], lines: &[Line]) -> Vec<String> {
+    let whole = seen.iter().skip_while(|tick| tick.at_ms < 90_000);
+    let alike = whole.take_while(|tick| tick.from == NODES);
+    let mut compared = 0;
+    let differing = alike.filter_map(|tick| {
+        compared += 1;
+        let live = [
+            format!("{:?}", tick.quality),
+            format!("{:?}", tick.verdicts[0]),
+            format!("{:?}", tick.verdicts[1]),
+        ];
+        let around = lines
+            .iter()
+            .filter(|line| (line.time.as_millisecond() - tick.wall_ms).abs() <= 5_500);
+        let said: Vec<[&str; 3]> = around
+            .map(|line| &line.signals[0])
+            .map(|said| [said.quality.as_str(), &said.up, &said.down])
+            .collect();
+        (!said.iter().any(|said| live == *said))
+            .then(|| format!("{} s: live {live:?}, simulated {said:?}", tick.at_ms / 1000))
+    });
+    let differing: Vec<String> = differing.collect();
+    assert!(compared > 0 || seen.iter().any(|tick| tick.from != NODES));
+    differing
 }
 
 fn judge(records: &Records) {

@@ -15,6 +15,8 @@
 )]
 
 mod hostile;
+#[path = "live/log.rs"]
+mod log;
 #[path = "live/world.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod world;
@@ -36,11 +38,13 @@ use gpuscale::config::Config;
 use gpuscale::control::ports::Clock;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
 use gpuscale::journal::Reader;
+use gpuscale::logged::Logged;
 use gpuscale::policy::evaluation::Quality;
 use gpuscale::policy::observation::Now;
 use gpuscale::source::connect::Sources;
 
 use hostile::{Heard, Hostile, response};
+use log::Log;
 use world::{NoCluster, NoTokens, Pools, Records, Seen, States, Watching, World};
 
 /// How much faster than real the clock is.
@@ -438,7 +442,9 @@ fn run(clock: &Fast, servers: &[(&str, Hostile)], jumps: &[(i64, i64)]) -> Rc<Re
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
+    // All that anybody logs, the HTTP library too.
+    let (log, _logging) = Log::from(tracing::Level::TRACE);
+    let records = runtime.block_on(async {
         let (clock, randomness) = (Rc::new(clock.clone()), Rc::new(SystemRandomness));
         let records = Rc::new(Records::default());
         let world = World {
@@ -457,7 +463,8 @@ fn run(clock: &Fast, servers: &[(&str, Hostile)], jumps: &[(i64, i64)]) -> Rc<Re
             grace_ms: 600_000,
             ..Settings::default()
         };
-        let controller = Controller::new(world, Watching(Rc::clone(&records)), settings);
+        let logged = Logged::new(Watching(Rc::clone(&records)));
+        let controller = Controller::new(world, logged, settings);
         controller.set_policies(servers.iter().map(|(name, _)| policy(name)).collect());
         let story = async {
             for (at_ms, jump_ms) in jumps {
@@ -469,7 +476,11 @@ fn run(clock: &Fast, servers: &[(&str, Hostile)], jumps: &[(i64, i64)]) -> Rc<Re
         };
         join(controller.run(), story).await;
         records
-    })
+    });
+    let logged = log.text();
+    assert!(!logged.contains(CANARY));
+    assert!(logged.contains("decided") && logged.lines().count() > servers.len());
+    records
 }
 
 /// The sizes decided while the fault lasted, and after it.

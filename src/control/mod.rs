@@ -105,6 +105,21 @@ pub trait Watch {
     fn journal(&self, policy: &PolicyKey) -> Option<Box<dyn Sink>>;
 }
 
+/// Whoever else wants to look at what was told keeps an `Rc` too.
+impl<W: Watch> Watch for Rc<W> {
+    fn tick(&self, tick: &Ticked<'_>) {
+        W::tick(self, tick);
+    }
+
+    fn action(&self, action: &Action<'_>) {
+        W::action(self, action);
+    }
+
+    fn journal(&self, policy: &PolicyKey) -> Option<Box<dyn Sink>> {
+        W::journal(self, policy)
+    }
+}
+
 /// A tick of a policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticked<'a> {

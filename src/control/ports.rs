@@ -162,6 +162,21 @@ pub enum Selector {
     },
 }
 
+/// As people write it: `metric{label="value"}`, or the expression.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, match_labels) = match self {
+            Self::Metric { name, match_labels } => (name, match_labels),
+            Self::Expression { promql, .. } => return f.write_str(promql),
+        };
+        f.write_str(name)?;
+        for (number, (label, value)) in match_labels.iter().enumerate() {
+            write!(f, "{}{label}={value:?}", if number == 0 { '{' } else { ',' })?;
+        }
+        f.write_str(if match_labels.is_empty() { "" } else { "}" })
+    }
+}
+
 /// What a source answered.
 #[derive(Debug, Clone)]
 pub struct Answer {

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
 
 use crate::control::FIRST_TICKS_SPREAD_MS;
-use crate::control::ports::{Answer, Clock, MetricsSource, ReadRequest, Selector, SourceError};
+use crate::control::ports::{Answer, Clock, Completeness, MetricsSource, ReadRequest, Selector, SourceError};
 use crate::policy::config::Millis;
 
 /// Windows are rounded up to multiples of this.
@@ -36,17 +36,24 @@ pub struct Coalesced<S, C> {
     clock: Rc<C>,
     asked: RefCell<BTreeMap<Selector, Asked>>,
     swept_ms: Cell<Millis>,
-    counts: Cell<Counts>,
+    counts: RefCell<Counts>,
+    /// Questions whose last answer was none, or not whole, by the word for it.
+    failing: RefCell<BTreeMap<Selector, &'static str>>,
 }
 
 /// Questions of policies, and those of them that the source was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Questions of policies.
     pub reads: u64,
     /// Questions to the source.
     pub queries: u64,
+    /// Those of them that had no answer, by the word for the kind of failure, and those whose answer was `partial`.
+    pub failures: BTreeMap<&'static str, u64>,
 }
+
+/// The word for answers that lack something.
+pub const PARTIAL: &str = "partial";
 
 /// The last time that something was asked.
 #[derive(Debug)]
@@ -87,7 +94,8 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
             clock,
             asked: RefCell::default(),
             swept_ms: Cell::new(Millis::MIN),
-            counts: Cell::default(),
+            counts: RefCell::default(),
+            failing: RefCell::default(),
         }
     }
 
@@ -98,7 +106,7 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
 
     /// What was asked since the start.
     pub fn counts(&self) -> Counts {
-        self.counts.get()
+        self.counts.borrow().clone()
     }
 
     /// An answer that is there or on its way.
@@ -141,9 +149,9 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
     }
 
     /// Keeps an answer for those who ask next. A flight that was overtaken by a longer one keeps nothing.
-    fn land(&self, selector: &Selector, flight: &Shared<Flight>, outcome: &Outcome) {
+    fn land(&self, request: &ReadRequest<'_>, flight: &Shared<Flight>, outcome: &Outcome) {
         let at_ms = self.clock.now().timer_ms;
-        if let Some(asked) = self.asked.borrow_mut().get_mut(selector)
+        if let Some(asked) = self.asked.borrow_mut().get_mut(request.selector)
             && let State::Flying(weak) = &asked.state
             && weak.upgrade().is_some_and(|known| known.ptr_eq(flight))
         {
@@ -151,6 +159,34 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
                 at_ms,
                 outcome: Rc::clone(outcome),
             };
+            self.note(request, outcome);
+        }
+    }
+
+    /// Counts what went wrong, and writes it down where it is news.
+    fn note(&self, request: &ReadRequest<'_>, outcome: &Outcome) {
+        let (word, words) = match &**outcome {
+            Err(error) => (Some(error.kind.as_str()), error.message.as_str()),
+            Ok(answer) => match &answer.completeness {
+                Completeness::Partial(words) => (Some(PARTIAL), words.as_str()),
+                Completeness::Whole => (None, ""),
+            },
+        };
+        let mut failing = self.failing.borrow_mut();
+        let before = match word {
+            Some(word) => {
+                *self.counts.borrow_mut().failures.entry(word).or_default() += 1;
+                failing.insert(request.selector.clone(), word)
+            }
+            None => failing.remove(request.selector),
+        };
+        let (source, question) = (request.source, request.selector);
+        match (before, word) {
+            (before, Some(word)) if before != Some(word) => {
+                tracing::warn!(source, %question, kind = word, message = words, "no whole answer");
+            }
+            (Some(_), None) => tracing::info!(source, %question, "answers again"),
+            _ => {}
         }
     }
 
@@ -180,18 +216,19 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> MetricsSource for Coalesced
         }
         let now_ms = self.clock.now().timer_ms;
         self.sweep(now_ms);
-        let mut counts = self.counts.get();
-        counts.reads += 1;
         let found = self.find(request, now_ms);
-        counts.queries += u64::from(found.is_none());
-        self.counts.set(counts);
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.reads += 1;
+            counts.queries += u64::from(found.is_none());
+        }
         let flight = match found {
             Some(Found::Here(outcome)) => return Result::clone(&outcome),
             Some(Found::Coming(flight)) => flight,
             None => self.ask(request),
         };
         let outcome = flight.clone().await;
-        self.land(request.selector, &flight, &outcome);
+        self.land(request, &flight, &outcome);
         Result::clone(&outcome)
     }
 }
@@ -232,7 +269,11 @@ mod tests {
         assert!(read(&source, "a", 60_000));
         let asked: Vec<Millis> = source.inner().asked().into_iter().map(|asked| asked.1).collect();
         assert_eq!(asked, [60_000, 75_000, 60_000, 60_000]);
-        let counts = Counts { reads: 7, queries: 4 };
+        let counts = Counts {
+            reads: 7,
+            queries: 4,
+            ..Counts::default()
+        };
         assert_eq!(source.counts(), counts);
     }
 

@@ -23,7 +23,7 @@ use crate::entra::{Entra, Environment};
 use crate::policy::config::Millis;
 
 use super::coalesce::Coalesced;
-use super::dcgm::Dcgm;
+use super::dcgm::{Dcgm, Said};
 use super::http::{Allowed, Client, ClientError, Credentials, Settings, TlsFiles, Tokens};
 use super::prometheus::answer::Limits;
 use super::prometheus::server::{Method, Server};
@@ -87,6 +87,15 @@ impl<C: Clock> Kind<C> {
         match self {
             Self::Prometheus(server) => server.skew_ms(),
             Self::Dcgm(dcgm) => Some(dcgm.skew_ms()),
+        }
+    }
+
+    /// What each exporter said in the last round; empty for what is no exporter.
+    #[must_use]
+    pub fn exporters(&self) -> Vec<Said> {
+        match self {
+            Self::Prometheus(_) => Vec::new(),
+            Self::Dcgm(dcgm) => dcgm.said().collect(),
         }
     }
 }

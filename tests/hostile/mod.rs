@@ -52,8 +52,9 @@ impl Hostile {
                     // A client that has heard enough hangs up: then writing fails, and that is the end.
                     if let Ok(heard) = receive(&stream) {
                         count.fetch_add(1, Ordering::SeqCst);
+                        // Before the answer: whoever has that may look.
+                        all.lock().unwrap().push(heard.clone());
                         let _ = answer(&heard, &mut stream);
-                        all.lock().unwrap().push(heard);
                     }
                 });
             }

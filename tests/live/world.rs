@@ -20,7 +20,7 @@ use gpuscale::control::ports::{
 use gpuscale::control::state::Saved;
 use gpuscale::control::{Action, TickResult, Ticked, Watch};
 use gpuscale::journal::{InMemory, JournalError, Limits, Segments, Sink, Writer};
-use gpuscale::policy::evaluation::Quality;
+use gpuscale::policy::evaluation::{Quality, Verdict};
 use gpuscale::source::connect::{Issuer, Sources};
 use gpuscale::source::http::Tokens;
 
@@ -147,10 +147,13 @@ impl<C: Clock + 'static> Ports for World<C> {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub at_ms: i64,
+    pub wall_ms: i64,
     pub from: u32,
     pub to: u32,
     pub reason: &'static str,
     pub quality: Quality,
+    /// What the up rule and the down rule say.
+    pub verdicts: [Verdict; 2],
     /// Demand of the utilization signal, in GPUs.
     pub demand: f64,
     /// All of it, in words.
@@ -176,10 +179,12 @@ impl Watch for Watching {
         let signal = evaluation.signals()[0];
         let seen = Seen {
             at_ms: tick.now.timer_ms,
+            wall_ms: tick.now.wall_ms,
             from: evaluation.decision.from,
             to: evaluation.decision.to,
             reason: evaluation.decision.reason.as_str(),
             quality: signal.quality,
+            verdicts: [signal.up, signal.down],
             demand: signal.demand_low as f64 / 1e6,
             explained: format!("{:?}", evaluation.steps()),
         };

@@ -1,3 +1,5 @@
+//! Slices of a store in memory that has limits, failures and strange labels.
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;

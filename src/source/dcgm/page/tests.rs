@@ -1,3 +1,5 @@
+//! Pages of real exporters, lines that the library misreads, and what nobody understands.
+
 use proptest::prelude::*;
 
 use super::*;
