@@ -23,6 +23,7 @@ use crate::devices::MEMORY_FREE;
 use crate::policy::config::{DataQuality, Millis, SeriesUnit, SignalSource};
 use crate::policy::dcgm::DcgmMetric;
 use crate::source::connect::Cause;
+use crate::source::dcgm::Said;
 
 use super::page::Page;
 use super::{Finding, Kind, documents};
@@ -134,6 +135,8 @@ pub struct SourceHeard {
     pub outcome: Outcome,
     /// How far its clock is ahead of the local one, in ms, if it said what it reads.
     pub skew_ms: Option<Millis>,
+    /// What each of its exporters said, if it has any.
+    pub exporters: Vec<Said>,
 }
 
 /// What a source said to the simplest question.

@@ -58,9 +58,8 @@ entries! {
         "prometheus: { url: \"https://prometheus.example.com\" } # answers 502";
     /// This kind of source is not asked.
     NOT_ASKED = "GS710" Note "the source was not asked":
-        "`--live` asks servers with the Prometheus API. Exporters that are scraped without a store in \
-         between have no history to judge.",
-        "look at the exporters' own `/metrics` pages",
+        "Exporters that are to be found by the cluster's nodes need the cluster, which `check` does not look at.",
+        "list some of them as `targets` to have them asked",
         "dcgm: { nodes: { port: 19400 } }";
     /// Nothing comes back.
     NO_SERIES = "GS711" Error "the query answers with no series":
@@ -143,4 +142,11 @@ entries! {
          refused.",
         "reduce them to one: `sum(…)`, `avg(…)` or `max(…)`",
         "promql: vllm_num_requests_waiting # one series for each model";
+    /// One of several exporters.
+    EXPORTER = "GS724" Warning "an exporter says less than it should":
+        "The others answer, so the source does; but nothing is known of the GPUs behind this one. They count as \
+         busy for shrinking and as idle for growing.",
+        "the page is dcgm-exporter's own: port 19400 and `/metrics` on managed AKS GPU nodes, 9400 elsewhere; take \
+         nodes that are gone out of `targets`",
+        "targets: ['http://10.0.0.4:19400/metrics'] # where nothing listens";
 }

@@ -10,6 +10,7 @@ use crate::config::{Config, Endpoint, MetricsSource};
 use crate::control::ports::{Completeness, SourceError, SourceErrorKind};
 use crate::policy::config::Millis;
 use crate::source::connect::Cause;
+use crate::source::dcgm::Said;
 use crate::source::http::ClientError;
 
 use super::{CLOCK_OFF_MS, Outcome, Policy, SourceHeard, SourceLine, span};
@@ -45,6 +46,9 @@ pub fn sources(
                 });
             }
         }
+        if heard.outcome.is_reached() {
+            place.exporters(&mut page, &heard.exporters);
+        }
         if let Some(skew_ms) = heard.skew_ms {
             let ages = policies.iter().filter(|policy| policy.source == name);
             let max_age_ms = ages.map(|policy| policy.quality.max_age_ms).min();
@@ -73,7 +77,7 @@ impl Place<'_> {
         } else if self.source.azure_managed_prometheus.is_some() {
             ".azureManagedPrometheus.endpoint"
         } else {
-            ""
+            ".dcgm.targets"
         })
     }
 
@@ -137,8 +141,7 @@ impl Place<'_> {
         let message = format!("source `{}`: {cause}", self.name);
         match cause {
             Cause::Tokens(words) => self.not_authorised(page, words),
-            Cause::Kind if self.source.dcgm.is_some() => {
-                let message = format!("source `{}` is scraped without a store in between", self.name);
+            Cause::Nodes => {
                 page.about(&codes::NOT_ASKED, &self.path(".dcgm"), "not asked", message);
             }
             Cause::Client(ClientError::Tls(_)) => {
@@ -195,8 +198,32 @@ impl Place<'_> {
         }
     }
 
+    /// Exporters beside those that answer.
+    fn exporters(&self, page: &mut Page<'_>, said: &[Said]) {
+        let targets = self.source.dcgm.iter().flat_map(|dcgm| &dcgm.targets);
+        for (index, target) in targets.enumerate() {
+            let Some(said) = said.iter().find(|said| said.target == *target) else {
+                continue;
+            };
+            let words = match &said.page {
+                Err(error) => error.to_string(),
+                Ok(counts) => match &counts.first_refused {
+                    Some(first) => format!("lines of its page are refused ({}): {first}", counts.refused),
+                    None if counts.samples == 0 => "its page has no metric that policies read".to_owned(),
+                    None => continue,
+                },
+            };
+            let path = self.path(&format!(".dcgm.targets[{index}]"));
+            let message = format!("source `{}`, {target}: {words}", self.name);
+            page.about(&codes::EXPORTER, &path, "says less than it should", message);
+        }
+    }
+
     /// What to do about a path that is no API.
     fn prefix(&self) -> String {
+        if self.source.dcgm.is_some() {
+            return codes::EXPORTER.remedy.to_owned();
+        }
         let Ok(endpoint) = Endpoint::parse(self.url()) else {
             return codes::NOT_THE_API.remedy.to_owned();
         };

@@ -8,6 +8,7 @@ use crate::check::codes;
 use crate::config::Config;
 use crate::control::ports::{SeriesTable, SourceErrorKind};
 use crate::recording::Labels;
+use crate::source::dcgm::PageCounts;
 use crate::source::http::ClientError;
 
 const NOW_MS: Millis = 1_700_000_000_000;
@@ -144,9 +145,25 @@ fn only(findings: &[Finding], code: &str) -> Finding {
 
 /// Findings about the source of a configuration.
 fn of_source(settings: &str, outcome: Outcome, skew_ms: Option<Millis>) -> Vec<Finding> {
+    of_exporters(settings, outcome, skew_ms, Vec::new())
+}
+
+fn of_exporters(
+    settings: &str,
+    outcome: Outcome,
+    skew_ms: Option<Millis>,
+    exporters: Vec<Said>,
+) -> Vec<Finding> {
     let config = Config::parse(settings).unwrap();
     let name = config.source_names()[0].to_owned();
-    let heard = BTreeMap::from([(name, SourceHeard { outcome, skew_ms })]);
+    let heard = BTreeMap::from([(
+        name,
+        SourceHeard {
+            outcome,
+            skew_ms,
+            exporters,
+        },
+    )]);
     let text = text_of(UTIL);
     let asked = policies(&text);
     let (findings, lines) = sources(settings, &config, &asked.iter().collect::<Vec<_>>(), &heard);
@@ -354,7 +371,7 @@ fn a_source_that_cannot_be_asked_is_told_with_the_reason() {
         (SETTINGS, Cause::Allowed("localhost".to_owned()), "GS701"),
         (
             "metricsSources: { nodes: { dcgm: { nodes: {} } } }\n",
-            Cause::Kind,
+            Cause::Nodes,
             "GS710",
         ),
     ] {
@@ -755,4 +772,45 @@ fn every_live_code_has_its_test() {
         .filter(|code| code.starts_with("GS7"))
         .collect();
     assert_eq!(named, codes);
+}
+
+#[test]
+fn an_exporter_that_says_less_than_it_should_is_found_where_it_is_listed() {
+    let settings = "metricsSources:
+  default: { dcgm: { targets: ['http://10.0.0.4:19400/metrics', 'http://10.0.0.5:19400/metrics'] } }
+";
+    let said = |host: &str, page: Result<PageCounts, SourceError>| Said {
+        target: format!("http://{host}:19400/metrics"),
+        page,
+    };
+    let well = || {
+        Ok(PageCounts {
+            samples: 8,
+            ..PageCounts::default()
+        })
+    };
+    let whole = || Outcome::Asked(Ok(Completeness::Whole));
+    let found = |second: Result<PageCounts, SourceError>| {
+        let exporters = vec![said("10.0.0.4", well()), said("10.0.0.5", second)];
+        of_exporters(settings, whole(), None, exporters)
+    };
+    assert_eq!(found(well()), []);
+    let silent = only(
+        &found(Err(error(SourceErrorKind::Unreachable, "connection refused"))),
+        "GS724",
+    );
+    assert!(
+        settings[silent.at.span.clone()].contains("10.0.0.5"),
+        "{silent:?}"
+    );
+    assert!(silent.message.contains("connection refused"), "{silent:?}");
+    let empty = only(&found(Ok(PageCounts::default())), "GS724");
+    assert!(empty.message.contains("no metric"), "{empty:?}");
+    let refused = Ok(PageCounts {
+        samples: 7,
+        refused: 1,
+        first_refused: Some("line 3, byte 9: no value".to_owned()),
+    });
+    let refused = only(&found(refused), "GS724");
+    assert!(refused.message.contains("line 3, byte 9"), "{refused:?}");
 }

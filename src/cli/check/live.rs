@@ -19,6 +19,7 @@ use gpuscale::config::{Config, MetricsSource};
 use gpuscale::control::ports::{
     Answer, MetricsSource as _, ReadRequest, Selector, SourceError, SourceErrorKind,
 };
+use gpuscale::source::connect::Kind;
 use serde::Serialize;
 
 use super::Asked;
@@ -155,6 +156,7 @@ async fn ask_source(name: &Name, source: &MetricsSource, wanted: &[Wanted]) -> R
             let heard = SourceHeard {
                 outcome: Outcome::Unusable(cause),
                 skew_ms: None,
+                exporters: Vec::new(),
             };
             return Report {
                 heard,
@@ -184,11 +186,14 @@ async fn ask_source(name: &Name, source: &MetricsSource, wanted: &[Wanted]) -> R
             policies.extend(join_all(asked).await);
         }
     }
-    let skew_ms = connected
-        .get(name)
-        .and_then(|source| source.inner().inner().skew_ms());
+    let kind = connected.get(name).map(|source| source.inner().inner());
+    let skew_ms = kind.and_then(Kind::skew_ms);
     Report {
-        heard: SourceHeard { outcome, skew_ms },
+        heard: SourceHeard {
+            outcome,
+            skew_ms,
+            exporters: kind.map_or_else(Vec::new, Kind::exporters),
+        },
         policies,
     }
 }
