@@ -402,7 +402,7 @@ fn a_server_that_is_busy_is_waited_for() {
     let store = Hostile::asked(move |heard: &Heard, stream| {
         let said = match asked.fetch_add(1, Ordering::SeqCst) {
             2 => response("429 Too Many Requests", "Retry-After: 1\r\n", ""),
-            5 | 6 | 7 => response("503 Service Unavailable", "", "starting"),
+            5..=7 => response("503 Service Unavailable", "", "starting"),
             _ => response("200 OK", "", &minutes(&heard.body)),
         };
         stream.write_all(said.as_bytes())
@@ -482,9 +482,7 @@ fn what_cannot_be_recorded_is_refused_with_what_to_do() {
 #[test]
 fn exporters_are_recorded_as_they_speak() {
     let page = fs::read_to_string("tests/fixtures/dcgm/one-gpu-l40s.prom").unwrap();
-    let exporter = Hostile::new(move |stream| {
-        stream.write_all(response("200 OK", "", &page).as_bytes())
-    });
+    let exporter = Hostile::new(move |stream| stream.write_all(response("200 OK", "", &page).as_bytes()));
     let source = format!(
         "{{ dcgm: {{ targets: ['http://{}/metrics'], interval: 1s }} }}",
         exporter.at
