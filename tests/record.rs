@@ -29,8 +29,8 @@ use tempfile::TempDir;
 use backends::{Program, find, prometheus, victoria_metrics, wait_for};
 use hostile::{Heard, Hostile, response};
 
-/// 2026-11-20T12:10:00.250Z: not on a whole second.
-const START_MS: i64 = 1_795_176_600_250;
+/// 2023-11-14T22:13:20.250Z: not on a whole second.
+const START_MS: i64 = 1_700_000_000_250;
 const STEP_MS: i64 = 15_000;
 const SCRAPES: i64 = 720;
 /// The range that is recorded: two hours and 40 minutes of the three hours, and its beginning is a scrape.
@@ -315,7 +315,7 @@ fn store(answers: &Arc<AtomicI64>) -> Hostile {
     })
 }
 
-/// The answer to `query=METRIC{…}[60000ms]&time=1795176600.000`.
+/// The answer to `query=METRIC{…}[60000ms]&time=1700000000.000`.
 fn minutes(form: &str) -> String {
     let part = |start: &str, end: &str| {
         let rest = &form[form.find(start).unwrap() + start.len()..];
@@ -437,6 +437,8 @@ fn what_cannot_be_recorded_is_refused_with_what_to_do() {
     assert!(range(&["--last", "1h", "--for", "1h"]).contains("cannot be used with"));
     let backwards = range(&["--from", "2026-11-20T10:00:00Z", "--to", "2026-11-20T09:00:00Z"]);
     assert!(backwards.contains("is not before"), "{backwards}");
+    let ahead = range(&["--from", "2026-11-20T10:00:00Z", "--to", "2126-11-20T09:00:00Z"]);
+    assert!(ahead.contains("has not reached `--to 2126"), "{ahead}");
 
     let config =
         |source: &str| fs::write(at("gpuscale.yaml"), format!("metricsSources:\n  {source}\n")).unwrap();
@@ -484,7 +486,7 @@ fn exporters_are_recorded_as_they_speak() {
     let page = fs::read_to_string("tests/fixtures/dcgm/one-gpu-l40s.prom").unwrap();
     let exporter = Hostile::new(move |stream| stream.write_all(response("200 OK", "", &page).as_bytes()));
     let source = format!(
-        "{{ dcgm: {{ targets: ['http://{}/metrics'], interval: 1s }} }}",
+        "{{ dcgm: {{ targets: ['http://{}/metrics', 'http://127.0.0.1:9/metrics'], interval: 1s }} }}",
         exporter.at
     );
     let folder = folder(&source);
@@ -501,6 +503,14 @@ fn exporters_are_recorded_as_they_speak() {
     let metrics = metrics(&folder.path().join("now.om.zst"));
     let util = &metrics.of("DCGM_FI_DEV_GPU_UTIL")[0];
     assert!((3..=5).contains(&util.len()), "{said}");
+    assert!(
+        said.contains("\n  DCGM_FI_DEV_GPU_UTIL         1 series"),
+        "{said}"
+    );
+    assert!(
+        said.contains("note: http://127.0.0.1:9/metrics had no page at the end: unreachable"),
+        "{said}"
+    );
     assert_eq!(
         util.labels().get("instance"),
         Some(exporter.at.to_string().as_str())

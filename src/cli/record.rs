@@ -143,7 +143,7 @@ pub(super) fn run(args: &RecordArgs, terminal: &Terminal) -> Result<(), Error> {
         .enable_io()
         .enable_time()
         .build()?;
-    let part = runtime.block_on(job.record())?;
+    let (part, silent) = runtime.block_on(job.record())?;
     if part.done().samples == 0 {
         part.discard();
         return Err(Error::Usage(format!(
@@ -156,13 +156,15 @@ pub(super) fn run(args: &RecordArgs, terminal: &Terminal) -> Result<(), Error> {
     }
     let plan = part.plan().clone();
     let bytes = part.finish()?;
-    let summary = job.summary(&plan, bytes)?;
+    let mut summary = job.summary(&plan, bytes)?;
+    summary.remarks.extend(silent);
     match args.output.format {
         Format::Json => output::print(&output::json(&summary)?),
         Format::Table => {
             let lines = summary.lines(args);
-            let lines: Vec<String> = lines.iter().map(|line| terminal.wrapped(line)).collect();
-            output::print(&lines.join("\n"))
+            let wrapped = lines.iter().map(|line| terminal.wrapped(line));
+            let all: Vec<String> = std::iter::once(summary.table()).chain(wrapped).collect();
+            output::print(&all.join("\n"))
         }
     }
 }
@@ -205,16 +207,26 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Records until the end of the range.
-    async fn record(&self) -> Result<Part, Error> {
+    /// Records until the end of the range, and says which exporters had nothing to say at the end.
+    async fn record(&self) -> Result<(Part, Vec<String>), Error> {
         let clock = Rc::new(SystemClock::new());
         let sources = sources::alone(&self.name, &self.source, &clock)
             .map_err(|cause| Error::Usage(format!("metricsSources.{}: {cause}", self.name.as_str())))?;
         let recorded = pin!(self.record_from(&sources, &clock));
         match select(recorded, pin!(sources.follow())).await {
-            Either::Left((part, _)) => part,
+            Either::Left((part, _)) => Ok((part?, self.silent(&sources))),
             Either::Right((never, _)) => match never {},
         }
+    }
+
+    fn silent(&self, sources: &Connected) -> Vec<String> {
+        let source = sources.get(self.name.as_str());
+        let exporters = source.map(|source| source.inner().inner().exporters());
+        let failed = exporters.into_iter().flatten().filter_map(|said| {
+            let error = said.page.err()?;
+            Some(format!("{} had no page at the end: {error}", said.target))
+        });
+        failed.collect()
     }
 
     async fn record_from(&self, sources: &Connected, clock: &SystemClock) -> Result<Part, Error> {
@@ -264,15 +276,19 @@ impl<'a> Job<'a> {
 
     /// The range on the source's clock.
     async fn plan(&self, sources: &Connected, clock: &SystemClock) -> Result<Plan, Error> {
-        let at = |time: Timestamp| time.as_millisecond();
-        let (from_ms, to_ms) = match (self.args.from, self.args.to, self.args.last, self.args.watch) {
-            (Some(from), Some(to), ..) => (at(from), at(to)),
-            (_, _, last, watch) => {
-                self.probe(sources).await?;
-                // To the second, so that the range can be read and given again.
-                let now_ms = self.source_ms(sources, clock) / 1000 * 1000;
-                let back_ms = last.map_or(0, HumanDuration::as_millis);
-                let ahead_ms = watch.map_or(0, HumanDuration::as_millis);
+        self.probe(sources).await?;
+        // To the second, so that the range can be read and given again.
+        let now_ms = self.source_ms(sources, clock) / 1000 * 1000;
+        let (from_ms, to_ms) = match (self.args.from, self.args.to) {
+            (Some(_), Some(to)) if to.as_millisecond() > now_ms => {
+                return Err(Error::Usage(format!(
+                    "the source's clock has not reached `--to {to}`; what is to come is recorded with `--for`"
+                )));
+            }
+            (Some(from), Some(to)) => (from.as_millisecond(), to.as_millisecond()),
+            _ => {
+                let back_ms = self.args.last.map_or(0, HumanDuration::as_millis);
+                let ahead_ms = self.args.watch.map_or(0, HumanDuration::as_millis);
                 (now_ms - back_ms, now_ms + ahead_ms)
             }
         };
@@ -495,7 +511,8 @@ fn progress(slices: u64) -> ProgressBar {
 }
 
 impl Summary {
-    fn lines(&self, args: &RecordArgs) -> Vec<String> {
+    /// What was recorded, a line for each metric.
+    fn table(&self) -> String {
         let mut table = format!(
             "{}: {} samples in {} bytes, from {} to {}",
             self.recording, self.samples, self.bytes, self.from, self.to
@@ -509,8 +526,16 @@ impl Summary {
                 counts.series, counts.samples
             );
         }
-        let mut lines = vec![table];
-        lines.extend(self.remarks.iter().map(|remark| format!("note: {remark}")));
+        table
+    }
+
+    /// What else is to be known, a sentence to a line.
+    fn lines(&self, args: &RecordArgs) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .remarks
+            .iter()
+            .map(|remark| format!("note: {remark}"))
+            .collect();
         lines.push(format!(
             "judge it: `gpuscale simulate --loop open --recording {} --policy {}`",
             args.out.display(),

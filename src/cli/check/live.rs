@@ -277,6 +277,8 @@ fn drawn(lines: &Lines) -> String {
         let clock = line.skew_ms.map_or_else(
             || "clock unknown".to_owned(),
             |ms| {
+                // To the tenth that is shown, so that nothing is less than nothing.
+                let ms = ms / 100 * 100;
                 format!(
                     "clock {}{}.{} s",
                     sign(ms),
