@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::api::duration::HumanDuration;
+use crate::api::numbers::UsdPerHour;
 use crate::api::text::{LabelName, Name};
 use crate::devices;
 
@@ -52,6 +53,10 @@ pub struct Config {
     /// What no policy may exceed.
     #[serde(default)]
     pub limits: Limits,
+    /// Prices by size of machine, such as `Standard_NC24ads_A100_v4: 2.9`, in USD per hour, in place of the on-demand ones
+    /// that are built in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices: BTreeMap<String, UsdPerHour>,
     /// Stops all changes of all policies while true; decisions are still shown.
     #[serde(default)]
     pub freeze: bool,
@@ -115,7 +120,7 @@ pub struct Prometheus {
     /// User name, and a file with the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<BasicAuth>,
-    /// A token of Microsoft Entra, by workload identity.
+    /// A token of Microsoft Entra.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entra: Option<Entra>,
     /// Certificates.
@@ -285,6 +290,22 @@ pub struct AksCluster {
     /// Public, `UsGovernment` or China. Default Public.
     #[serde(default)]
     pub cloud: Cloud,
+    /// Whose token goes along. Default: that of the pod, for the address of the Azure Resource Manager.
+    #[serde(default)]
+    pub entra: Entra,
+    /// How a count is written. Default Put.
+    #[serde(default)]
+    pub resize_with: ResizeWith,
+}
+
+/// How a count is written to a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResizeWith {
+    /// The whole pool as it was read, with the new count.
+    #[default]
+    Put,
+    /// The count alone, which runs beside an upgrade; the API has it in preview versions.
+    Patch,
 }
 
 fn api_version() -> String {

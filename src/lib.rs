@@ -12,6 +12,7 @@
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
 //! - `logged` (feature `control`): what the loop tells, as lines of a log and as counts.
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
+//! - `actuator` (feature `aks`): what carries decisions out.
 //! - `entra` (feature `entra`): tokens of Microsoft Entra for those reads.
 //! - `clock` (feature `source`): the machine's clocks, and chance.
 //! - [`mod@config`]: the administrator's configuration.
@@ -52,6 +53,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "aks")]
+pub mod actuator;
 pub mod api;
 #[cfg(feature = "cli")]
 pub mod check;

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::{AksCluster, Config, Dcgm, Endpoint, MetricsSource, Prometheus, Reach};
+use super::{AksCluster, Config, Dcgm, Endpoint, MetricsSource, Prometheus, Reach, ResizeWith};
 
 /// What kind of problem it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +239,11 @@ impl Problems {
             let message =
                 "an API version is a date, with `-preview` or without; write for example 2026-08-01";
             self.add(ProblemKind::Setting, format!("{path}.apiVersion"), message);
+        }
+        if cluster.resize_with == ResizeWith::Patch && !cluster.api_version.ends_with("-preview") {
+            let message = "stable versions of the API have no PATCH; leave it out, or set apiVersion to \
+                           2026-08-02-preview";
+            self.add(ProblemKind::Setting, format!("{path}.resizeWith"), message);
         }
     }
 }

@@ -29,7 +29,11 @@ use credentials::Secrets;
 pub use credentials::{Credentials, Tokens};
 pub use dial::Allowed;
 use failure::failed;
-pub(crate) use failure::{http_date, retry_after_ms, shown, words};
+#[cfg(feature = "aks")]
+pub(crate) use failure::retry_after_ms;
+#[cfg(feature = "entra")]
+pub(crate) use failure::shown;
+pub(crate) use failure::{http_date, words};
 use tls::Held;
 pub use tls::TlsFiles;
 
@@ -234,7 +238,7 @@ fn make(settings: &Settings, held: &Held) -> Result<reqwest::Client, String> {
 
 /// A connection pool that needs no certificates of its own. Literal addresses are not resolved: whoever uses it checks
 /// them.
-#[cfg(feature = "entra")]
+#[cfg(any(feature = "aks", feature = "entra"))]
 pub(crate) fn connections(allowed: &Allowed, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     let builder = builder(allowed, timeout);
     builder.build().map_err(|error| ClientError::Tls(words(&error)))
