@@ -6,6 +6,8 @@
 mod ahead;
 mod check;
 mod crd;
+#[cfg(feature = "emulator")]
+mod emulator;
 mod input;
 mod journal_dir;
 mod optimum;
@@ -78,6 +80,10 @@ enum Command {
     #[cfg(feature = "source")]
     #[command(long_about = record::ABOUT, after_help = record::EXAMPLES)]
     Record(record::RecordArgs),
+    /// Emulate a cluster of AKS on this machine, with its nodes and their metrics
+    #[cfg(feature = "emulator")]
+    #[command(long_about = emulator::ABOUT, after_help = emulator::EXAMPLES)]
+    Emulator(emulator::EmulatorArgs),
     /// Print the custom resource definition of a policy as YAML
     #[command(after_help = "Example:\n  gpuscale crd | kubectl apply --server-side -f -")]
     Crd,
@@ -110,6 +116,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Check(args) => check::run(args, &terminal),
         #[cfg(feature = "source")]
         Command::Record(args) => record::run(args, &terminal),
+        #[cfg(feature = "emulator")]
+        Command::Emulator(args) => emulator::run(args),
         Command::Crd => crd::run(),
     };
     match result {

@@ -57,6 +57,76 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that runs faster than this machine's, from a time of one's choice: for emulated days that nobody waits for.
+///
+/// Both of its readings come from the machine's monotonic clock, so neither of them jumps. Clones read the same.
+#[derive(Debug, Clone, Copy)]
+pub struct AcceleratedClock {
+    start: Instant,
+    start_wall_ms: Millis,
+    factor: u32,
+}
+
+impl AcceleratedClock {
+    /// A clock that reads `start_wall_ms` (since the Unix epoch) now and runs `factor` times as fast as this machine's; a
+    /// factor of 0 counts as 1. Its monotonic reading begins at zero.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where clocks are read")]
+    pub fn new(start_wall_ms: Millis, factor: u32) -> Self {
+        Self {
+            start: Instant::now(),
+            start_wall_ms,
+            factor: factor.max(1),
+        }
+    }
+
+    /// A clock that begins with this machine's wall clock.
+    #[must_use]
+    pub fn from_now(factor: u32) -> Self {
+        Self::new(SystemClock::new().now().wall_ms, factor)
+    }
+
+    /// How many times as fast as this machine's it runs.
+    #[must_use]
+    pub fn factor(&self) -> u32 {
+        self.factor
+    }
+
+    /// Both readings, also for those who are not in an async task.
+    #[must_use]
+    pub fn read(&self) -> Now {
+        // Microseconds, so that a fast clock still shows every millisecond.
+        let elapsed_us = self
+            .start
+            .elapsed()
+            .as_micros()
+            .saturating_mul(self.factor.into());
+        let timer_ms = Millis::try_from(elapsed_us / 1000).unwrap_or(Millis::MAX);
+        Now {
+            wall_ms: self.start_wall_ms.saturating_add(timer_ms),
+            timer_ms,
+        }
+    }
+}
+
+impl Clock for AcceleratedClock {
+    fn now(&self) -> Now {
+        self.read()
+    }
+
+    async fn sleep_until(&self, timer_ms: Millis) {
+        // Rounded up: it must not come back early.
+        let ms = u64::try_from(timer_ms).unwrap_or(0);
+        let real_us = ms.saturating_mul(1000).div_ceil(self.factor.into());
+        if let Some(at) = self.start.checked_add(Duration::from_micros(real_us)) {
+            tokio::time::sleep_until(at.into()).await;
+        } else {
+            // After the end of time.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
@@ -83,6 +153,25 @@ mod tests {
         draws.sort_unstable();
         draws.dedup();
         assert_eq!(draws.len(), 1000);
+    }
+
+    #[test]
+    fn an_accelerated_clock_is_ahead_by_its_factor_and_wakes_in_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (machine, clock) = (SystemClock::new(), AcceleratedClock::new(1_000_000, 1000));
+            clock.sleep_until(20_000).await;
+            let (real_ms, now) = (machine.now().timer_ms, clock.now());
+            assert!(now.timer_ms >= 20_000 && now.wall_ms == now.timer_ms + 1_000_000);
+            // The machine's was started earlier, and read earlier by less than any machine takes for nothing.
+            assert!(now.timer_ms < (real_ms + 10_000) * 1000, "{real_ms} {now:?}");
+            clock.sleep_until(-5).await;
+        });
+        assert_eq!(AcceleratedClock::new(0, 0).factor(), 1);
+        assert!(AcceleratedClock::from_now(60).read().wall_ms > 1_700_000_000_000);
     }
 
     #[test]

@@ -54,6 +54,17 @@ pub(crate) enum Error {
         path: PathBuf,
         source: ScenarioError,
     },
+    /// A cluster to emulate that was refused.
+    #[cfg(feature = "emulator")]
+    #[error("cannot use scenario `{}`", path.display())]
+    Emulated {
+        path: PathBuf,
+        source: gpuscale::emulator::ScenarioError,
+    },
+    /// An emulator that does not start.
+    #[cfg(feature = "emulator")]
+    #[error("the emulator does not start")]
+    Emulator(#[from] gpuscale::emulator::StartError),
     /// Flags that make no scenario.
     #[error("cannot simulate what the flags describe")]
     Flags(#[from] ScenarioError),

@@ -14,6 +14,7 @@
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
 //! - `actuator` (feature `aks`): what carries decisions out.
 //! - `entra` (feature `entra`): tokens of Microsoft Entra for those reads.
+//! - `emulator` (feature `emulator`): a cluster of AKS that is not there, over real HTTP.
 //! - `clock` (feature `source`): the machine's clocks, and chance.
 //! - [`mod@config`]: the administrator's configuration.
 //! - `check` (feature `cli`): what is wrong or doubtful in any of these documents, with its place and what to do.
@@ -64,6 +65,8 @@ pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod devices;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 #[cfg(feature = "entra")]
 pub mod entra;
 pub mod journal;

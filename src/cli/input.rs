@@ -26,7 +26,7 @@ fn bytes(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn text(what: &'static str, path: &Path) -> Result<String, Error> {
+pub(super) fn text(what: &'static str, path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::Open {
         what,
         path: path.to_owned(),

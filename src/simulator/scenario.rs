@@ -342,6 +342,13 @@ pub(super) fn scale(factor: f64) -> Result<f64, ScenarioError> {
     }
 }
 
+/// GPUs of a node of this size, if it is one that people run pools of.
+#[cfg(feature = "emulator")]
+pub(crate) fn gpus_of(vm_size: &str) -> Option<u32> {
+    let known = VM_SIZES.iter().find(|(name, _)| *name == vm_size);
+    known.map(|&(_, gpus)| gpus)
+}
+
 fn gpus_per_node(written: Option<u32>, vm_size: Option<&str>) -> Result<u32, ScenarioError> {
     let known = vm_size.and_then(|size| VM_SIZES.iter().find(|(name, _)| *name == size));
     match (written, known) {
