@@ -42,6 +42,8 @@ pub enum Program {
     VictoriaMetrics,
     Chromium,
     Chromedriver,
+    /// A Python that has Microsoft's client for AKS.
+    AzureSdk,
 }
 
 impl Program {
@@ -53,6 +55,7 @@ impl Program {
             Self::VictoriaMetrics => "VICTORIA_METRICS_BIN",
             Self::Chromium => "CHROMIUM_BIN",
             Self::Chromedriver => "CHROMEDRIVER_BIN",
+            Self::AzureSdk => "AZURE_SDK_PYTHON",
         }
     }
 
@@ -64,6 +67,8 @@ impl Program {
             Self::VictoriaMetrics => "victoria-metrics",
             Self::Chromium => "chromium",
             Self::Chromedriver => "chromedriver",
+            // Any other Python lacks the client.
+            Self::AzureSdk => "python-with-azure-sdk",
         }
     }
 
@@ -73,6 +78,7 @@ impl Program {
             Self::Prometheus | Self::Promtool => "prometheus",
             Self::VictoriaMetrics => "victoria-metrics",
             Self::Chromium | Self::Chromedriver => "chromium",
+            Self::AzureSdk => "azure-sdk",
         }
     }
 }
