@@ -11,6 +11,7 @@
 //! - [`journal`]: what decisions were made from, and their proof.
 //! - `control` (feature `control`): the loop that reads, decides, resizes and remembers.
 //! - `logged` (feature `control`): what the loop tells, as lines of a log and as counts.
+//! - `metrics` (feature `serve`): the same as metrics that Prometheus reads.
 //! - `source` (feature `control`): what answers the loop's reads of metrics.
 //! - `actuator` (feature `aks`): what carries decisions out.
 //! - `entra` (feature `entra`): tokens of Microsoft Entra for those reads.
@@ -72,6 +73,8 @@ pub mod entra;
 pub mod journal;
 #[cfg(feature = "control")]
 pub mod logged;
+#[cfg(feature = "serve")]
+pub mod metrics;
 pub mod policy;
 pub mod recording;
 pub mod report;

@@ -60,18 +60,9 @@ impl<W> Logged<W> {
     }
 }
 
-fn reason(result: &TickResult<'_>) -> &'static str {
-    match result {
-        TickResult::Decided(evaluation) => evaluation.decision.reason.as_str(),
-        TickResult::Held { reason, .. } => reason,
-        TickResult::TimedOut => "TimedOut",
-        TickResult::Panicked(_) => "Panicked",
-    }
-}
-
 impl Said {
     fn of(result: &TickResult<'_>) -> Self {
-        let reason = reason(result);
+        let reason = result.reason();
         let TickResult::Decided(evaluation) = result else {
             return Self {
                 reason,

@@ -149,6 +149,19 @@ pub enum TickResult<'a> {
     Panicked(&'a str),
 }
 
+impl TickResult<'_> {
+    /// The rule that had the last word, or why there was no decision: a `CamelCase` word.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Decided(evaluation) => evaluation.decision.reason.as_str(),
+            Self::Held { reason, .. } => reason,
+            Self::TimedOut => "TimedOut",
+            Self::Panicked(_) => "Panicked",
+        }
+    }
+}
+
 /// Something that the loop did.
 #[derive(Debug, Clone, Copy)]
 pub struct Action<'a> {
