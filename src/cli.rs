@@ -17,6 +17,8 @@ mod quality;
 mod record;
 mod recordings;
 mod replay;
+#[cfg(all(feature = "aks", feature = "serve"))]
+mod run;
 mod simulate;
 #[cfg(feature = "source")]
 mod sources;
@@ -80,6 +82,10 @@ enum Command {
     #[cfg(feature = "source")]
     #[command(long_about = record::ABOUT, after_help = record::EXAMPLES)]
     Record(record::RecordArgs),
+    /// Keep node pools at the size that policies want
+    #[cfg(all(feature = "aks", feature = "serve"))]
+    #[command(long_about = run::ABOUT, after_help = run::EXAMPLES)]
+    Run(Box<run::RunArgs>),
     /// Emulate a cluster of AKS on this machine, with its nodes and their metrics
     #[cfg(feature = "emulator")]
     #[command(long_about = emulator::ABOUT, after_help = emulator::EXAMPLES)]
@@ -116,6 +122,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Check(args) => check::run(args, &terminal),
         #[cfg(feature = "source")]
         Command::Record(args) => record::run(args, &terminal),
+        #[cfg(all(feature = "aks", feature = "serve"))]
+        Command::Run(args) => run::run(args, &terminal),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args),
         Command::Crd => crd::run(),

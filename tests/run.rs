@@ -1,0 +1,590 @@
+//! `gpuscale run` as a process: killed at random moments, edited while it runs, frozen, stopped; against the emulator over
+//! HTTP in real time.
+
+#![cfg(all(feature = "aks", feature = "cli", feature = "emulator", feature = "serve"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test of a process in real time"
+)]
+
+mod backends;
+mod hostile;
+#[path = "run/secrets.rs"]
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use gpuscale::clock::SystemClock;
+use gpuscale::control::ports::Clock as _;
+use gpuscale::emulator::fault::Target;
+use gpuscale::emulator::{ClockReading, Emulator, Handle, Scenario};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use backends::{Program, find, prometheus, wait_for};
+
+const GPU: i64 = 1_000_000;
+
+const SCENARIO: &str = "
+subscriptionId: 00000000-0000-0000-0000-000000000000
+resourceGroup: gpuscale
+clusterName: emulated
+bootDelay: 4s
+driverDelay: 1s
+operationTime: 3s
+retryAfter: 1s
+metrics: { scrapeInterval: 1s }
+pools: { a100: { vmSize: Standard_NC24ads_A100_v4, count: 2, demand: { gpus: 1.5 } } }
+";
+
+const POLICY: &str = "apiVersion: gpuscale.dev/v1alpha1
+kind: GpuScalePolicy
+metadata: { name: a100, namespace: gpus }
+spec:
+  mode: Enforce
+  targetRef: { kind: AksNodePool, name: a100 }
+  evaluationInterval: 5s
+  signals:
+    - name: gpu
+      dcgm: { metric: GpuUtilization }
+      targetPercentage: 75
+      up: { above: 80, for: 10s, rule: Mean }
+      down: { below: 5, for: 20s, rule: Hold }
+  minNodes: 1
+  maxNodes: 8
+  settle: 5s
+  behavior: { scaleDown: { policies: [ { type: Percent, value: 100, period: 1m } ], stabilization: 20s, cooldown: 20s } }
+  scaleIn: { victims: PlatformChooses }
+  dataQuality: { scrapeInterval: 1s, warmUp: 5s }
+";
+
+/// An emulator in this process, in real time.
+struct Cluster {
+    arm: String,
+    /// Where metrics are asked for: the emulator's own samples, or a Prometheus that scrapes its exporters.
+    prometheus: String,
+    discovery: String,
+    scraper: Option<backends::Server>,
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (started, starting) = channel();
+        let thread = thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(async {
+                let clock = SystemClock::new();
+                let reading: ClockReading = Arc::new(move || clock.now());
+                let scenario = Scenario::from_yaml(SCENARIO).unwrap();
+                let listen = "127.0.0.1:0".parse().unwrap();
+                let running = Emulator::start(&scenario, reading, listen).await.unwrap();
+                let handle = running.handle().clone();
+                let endpoints = [
+                    running.arm_endpoint(),
+                    running.prometheus_endpoint(),
+                    running.discovery_endpoint(),
+                ];
+                started.send((endpoints, handle)).unwrap();
+                let _ = stopped.await;
+                running.stop().await.unwrap();
+            });
+        });
+        let ([arm, prometheus, discovery], handle) = starting.recv().unwrap();
+        Self {
+            arm,
+            prometheus,
+            discovery,
+            scraper: None,
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// The same, with a real Prometheus between; nothing where that is left out.
+    fn scraped() -> Option<Self> {
+        let mut cluster = Self::new();
+        let config = format!(
+            "global: {{ scrape_interval: 1s }}
+scrape_configs:
+  - job_name: dcgm-exporter
+    http_sd_configs: [ {{ url: '{}', refresh_interval: 1s }} ]
+",
+            cluster.discovery
+        );
+        let scraper = prometheus(tempfile::tempdir().unwrap(), &config)?;
+        cluster.prometheus = scraper.url("");
+        cluster.scraper = Some(scraper);
+        Some(cluster)
+    }
+
+    fn demand(&self, gpus: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "a few GPUs")]
+        self.handle.set_demand("a100", (gpus * 1e6) as i64);
+    }
+
+    /// Counts that were asked for, with the status of the answer.
+    fn puts(&self) -> Vec<(u32, Option<u16>)> {
+        let log = self.handle.log();
+        let puts = log.iter().filter(|logged| logged.target == Target::PutPool);
+        puts.map(|logged| {
+            let body: Value = serde_json::from_str(&logged.call.body).unwrap();
+            let count = body["properties"]["count"].as_u64().unwrap();
+            (count.try_into().unwrap(), logged.status)
+        })
+        .collect()
+    }
+
+    fn count(&self) -> u32 {
+        self.handle.pool("a100").unwrap().count
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.scraper.take());
+        drop(self.stop.take());
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok() || thread::panicking());
+    }
+}
+
+/// Files of one `run`.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn new(cluster: &Cluster) -> Self {
+        let files = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::write(files.policy(), POLICY).unwrap();
+        files.configure(cluster, "");
+        files
+    }
+
+    fn configure(&self, cluster: &Cluster, more: &str) {
+        let text = format!(
+            "metricsSources: {{ default: {{ prometheus: {{ url: '{}' }} }} }}
+aksClusters:
+  emulated:
+    subscriptionId: 00000000-0000-0000-0000-000000000000
+    resourceGroup: gpuscale
+    name: emulated
+    endpoint: '{}'
+listen: {{ metrics: '127.0.0.1:0' }}
+limits: {{ allowPlatformChooses: true }}
+{more}",
+            cluster.prometheus, cluster.arm
+        );
+        fs::write(self.config(), text).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("gpuscale.yaml")
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.folder.path().join("policy.yaml")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpuscale"));
+        command
+            .args(["run", "--log", "json", "--config"])
+            .arg(self.config());
+        command.arg("--policy").arg(self.policy());
+        command
+    }
+
+    fn start(&self) -> Process {
+        Process::start(self.command().arg("--state").arg(self.state()))
+    }
+}
+
+/// A process, and what its log says.
+struct Process {
+    child: Child,
+    lines: Receiver<Value>,
+    all: Arc<Mutex<Vec<Value>>>,
+    /// Longest line that is waited for.
+    patience: Duration,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let all: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (tell, lines) = channel();
+        let kept = Arc::clone(&all);
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                kept.lock().unwrap().push(line.clone());
+                let _ = tell.send(line);
+            }
+        });
+        Self {
+            child,
+            lines,
+            all,
+            patience: Duration::from_secs(120),
+        }
+    }
+
+    /// The next line of the log that is `wanted`.
+    fn line(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + self.patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no such line in {:#?}", self.all.lock().unwrap())
+                }
+            }
+        }
+    }
+
+    fn message(&self, message: &str) -> Value {
+        self.line(|line| line["message"] == message)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn stop(mut self) -> Vec<Value> {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = self.child.wait().unwrap();
+        let all = self.all.lock().unwrap().clone();
+        assert!(status.success(), "{status}: {all:#?}");
+        all
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn accepted(line: &Value) -> bool {
+    line["message"] == "resize" && line["what"] == "accepted"
+}
+
+/// Promises about the requests, whatever happened to the process that sent them.
+fn no_request_was_wrong(cluster: &Cluster) {
+    let puts = cluster.puts();
+    let accepted: Vec<u32> = puts
+        .iter()
+        .filter(|(_, status)| status.is_some_and(|status| status < 300))
+        .map(|(count, _)| *count)
+        .collect();
+    for pair in accepted.windows(2) {
+        assert_ne!(pair[0], pair[1], "a resize was repeated: {puts:?}");
+    }
+    // A second resize while one is on its way would be answered so.
+    assert!(puts.iter().all(|(_, status)| *status != Some(409)), "{puts:?}");
+    assert!(accepted.iter().all(|count| (1..=8).contains(count)), "{puts:?}");
+    assert_eq!(cluster.handle.violations(), []);
+    assert_eq!(cluster.handle.pool("a100").unwrap().busy_nodes_taken, 0);
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, || is_so().then_some(()));
+}
+
+#[test]
+fn killed_fifty_times_it_ends_where_an_undisturbed_run_does() {
+    let (Some(disturbed), Some(calm)) = (Cluster::scraped(), Cluster::scraped()) else {
+        return;
+    };
+    let (files, calm_files) = (Files::new(&disturbed), Files::new(&calm));
+    let undisturbed = calm_files.start();
+    let seed = 20_261_123;
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let (mut after, mut kills) = (BTreeMap::new(), Vec::new());
+    for kill in 0..50 {
+        // Busy, busier, idle, and busy again, so that there is always something to do.
+        let gpus = [2.0, 5.0, 0.0, 3.0, 0.0][kill / 10];
+        disturbed.demand(gpus);
+        calm.demand(gpus);
+        let mut process = files.start();
+        let wait = Duration::from_millis(500 + chance.next_u64() % 6_000);
+        thread::sleep(wait);
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        let under_way = disturbed.handle.pool("a100").unwrap().state != "Succeeded";
+        kills.push((disturbed.handle.now_ms(), under_way));
+        let all = process.all.lock().unwrap();
+        let last = all
+            .iter()
+            .rev()
+            .find_map(|line| line["what"].as_str().or(line["message"].as_str()));
+        *after.entry(last.unwrap_or("nothing").to_owned()).or_insert(0) += 1;
+    }
+    println!("seed {seed}; what the process had said last when it was killed: {after:?}");
+    println!(
+        "resizes, disturbed: {:?}; undisturbed: {:?}",
+        disturbed.puts(),
+        calm.puts()
+    );
+
+    disturbed.demand(0.0);
+    calm.demand(0.0);
+    let process = files.start();
+    for (cluster, name) in [(&disturbed, "disturbed"), (&calm, "undisturbed")] {
+        wait_until(&format!("the {name} pool at its least"), || {
+            let pool = cluster.handle.pool("a100").unwrap();
+            pool.count == 1 && pool.nodes.len() == 1 && pool.state == "Succeeded"
+        });
+        no_request_was_wrong(cluster);
+        assert!(cluster.puts().len() >= 2, "it was resized: {:?}", cluster.puts());
+    }
+    let resumed = resumed(&disturbed, &kills);
+    println!("operations that a killed process left and the next one followed: {resumed}");
+    assert!(resumed > 0, "{kills:?}");
+    process.stop();
+    undisturbed.stop();
+}
+
+/// How many of the operations that ran when a process was killed were followed by the one that came after it.
+fn resumed(cluster: &Cluster, kills: &[(i64, bool)]) -> usize {
+    let log = cluster.handle.log();
+    let ends = kills.iter().skip(1).map(|kill| kill.0).chain([i64::MAX]);
+    let lives = kills.iter().zip(ends).filter(|((_, under_way), _)| *under_way);
+    lives
+        .filter(|((killed_ms, _), end_ms)| {
+            let life = log
+                .iter()
+                .filter(|logged| (*killed_ms..*end_ms).contains(&logged.at_ms));
+            let mut life = life.map(|logged| logged.target);
+            // The first of these that it sends; a resize would be a second one.
+            let first = life.find(|target| matches!(target, Target::Operation | Target::PutPool));
+            first == Some(Target::Operation)
+        })
+        .count()
+}
+
+#[test]
+fn what_is_met_is_sent_within_one_interval() {
+    let Some(cluster) = Cluster::scraped() else {
+        return;
+    };
+    cluster.demand(1.0);
+    let files = Files::new(&cluster);
+    let policy = POLICY
+        .replace("evaluationInterval: 5s", "evaluationInterval: 15s")
+        .replace("for: 10s, rule: Mean", "for: 30s, rule: Hold");
+    fs::write(files.policy(), policy).unwrap();
+    let process = files.start();
+    process.line(|line| line["message"] == "decided" && line["from"] == 2);
+    cluster.demand(2.0);
+    let demanded_ms = cluster.handle.now_ms();
+    process.line(accepted);
+    let log = cluster.handle.log();
+    let put = log
+        .iter()
+        .find(|logged| logged.target == Target::PutPool)
+        .unwrap();
+    // The samples are above the threshold from the first scrape after this, and have to be for the whole window.
+    let waited_ms = put.at_ms - demanded_ms;
+    let late_ms = waited_ms - 30_000;
+    println!("from Met to PUT: {late_ms} ms at most, of an interval of 15000 ms");
+    assert!((0..15_000).contains(&late_ms), "{late_ms} ms");
+    process.stop();
+}
+
+#[test]
+fn it_shows_what_it_does_and_takes_edits_while_it_runs() {
+    let cluster = Cluster::new();
+    let files = Files::new(&cluster);
+    files.configure(&cluster, "freeze: true");
+    let process = files.start();
+    let started = process.message("started");
+    let address = started["metrics"].as_str().unwrap().to_owned();
+    let get = |path: &str, accept: &str| {
+        let response = ureq::get(format!("http://{address}{path}"))
+            .header("accept", accept)
+            .call();
+        response.unwrap().body_mut().read_to_string().unwrap()
+    };
+    assert_eq!(get("/healthz", "*/*"), "ok\n");
+    cluster.demand(2.0);
+    let decided = process.line(|line| line["message"] == "decided" && line["reason"] == "Frozen");
+    assert_eq!(decided["from"], 2, "{decided}");
+    assert_eq!(get("/readyz", "*/*"), "ok\n");
+    assert!(get("/metrics", "text/plain").contains("gpuscale_frozen 1\n"));
+    assert_eq!(cluster.puts(), []);
+
+    // An edit that cannot be used changes nothing, and is told once.
+    fs::write(files.policy(), POLICY.replace("minNodes: 1", "minNodes: 9")).unwrap();
+    let refused = process.message("policies changed and cannot be used; those of before go on");
+    assert!(
+        refused["problem"].as_str().unwrap().contains("minNodes"),
+        "{refused}"
+    );
+    wait_until("the metric of a failed reload", || {
+        get("/metrics", "text/plain").contains("gpuscale_reload_failed 1\n")
+    });
+    fs::write(files.policy(), POLICY.replace("maxNodes: 8", "maxNodes: 3")).unwrap();
+    process.message("policies changed");
+
+    files.configure(&cluster, "");
+    process.message("the administrator changed `freeze`");
+    let resize = process.line(accepted);
+    assert_eq!(
+        (resize["from"].as_u64(), resize["to"].as_u64()),
+        (Some(2), Some(3)),
+        "{resize}"
+    );
+    process.line(|line| line["what"] == "succeeded");
+    let page = get("/metrics", "text/plain");
+    for line in [
+        "gpuscale_frozen 0",
+        "gpuscale_reload_failed 0",
+        "gpuscale_resizes_total{namespace=\"gpus\",policy=\"a100\",cluster=\"emulated\",pool=\"a100\",direction=\"up\",outcome=\"accepted\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+    }
+    promtool_likes(&page);
+    assert!(get("/metrics", "application/openmetrics-text").ends_with("# EOF\n"));
+
+    let all = process.stop();
+    assert_eq!(all.last().unwrap()["message"], "ended", "{all:#?}");
+    let state = fs::read_to_string(files.state().join("gpus/a100/state.json")).unwrap();
+    assert!(state.contains("\"ended\": \"Cleanly\""), "{state}");
+    no_request_was_wrong(&cluster);
+    replays(&files.state().join("gpus/a100/journal"));
+}
+
+/// `promtool check metrics` finds nothing.
+fn promtool_likes(page: &str) {
+    let promtool = find(Program::Promtool).expect("promtool is among the programs of the tests");
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.trim().is_empty(),
+        "{said}\n{page}"
+    );
+}
+
+/// The journal makes every decision again.
+fn replays(journal: &Path) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gpuscale"))
+        .arg("replay")
+        .arg(journal)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn once_decides_and_says_why_and_a_dry_run_sends_nothing() {
+    let cluster = Cluster::new();
+    let files = Files::new(&cluster);
+    cluster.demand(2.0);
+    wait_until("twelve seconds of samples", || {
+        cluster.handle.account("a100").unwrap().demanded_micro_gpu_hours() > 2 * GPU as i128 * 15 / 3600
+    });
+    let output = files.command().args(["--once", "--dry-run"]).output().unwrap();
+    let (said, log) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}{log}");
+    assert!(said.starts_with("gpus/a100: grow from 2 to "), "{said}{log}");
+    assert!(log.contains("\"what\":\"recommended\""), "{log}");
+    assert_eq!(cluster.puts(), []);
+    assert!(!files.state().exists());
+
+    // Nobody answers for the pool: that is no decision, and a failure.
+    fs::write(files.policy(), POLICY.replace("name: a100 }", "name: other }")).unwrap();
+    let output = files.command().args(["--once", "--dry-run"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("no decision: PoolUnreadable: gone (ResourceNotFound)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_anything_is_asked() {
+    let cluster = Cluster::new();
+    let files = Files::new(&cluster);
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused(files.command().env_remove("STATE_DIRECTORY"));
+    assert!(said.contains("--state"), "{said}");
+    let busy = files.start();
+    busy.message("started");
+    let said = refused(files.command().arg("--state").arg(files.state()));
+    assert!(said.contains("another process runs with the state in"), "{said}");
+    drop(busy);
+    fs::write(
+        files.policy(),
+        POLICY.replace("Enforce", "Enforce\n  metricsSource: other"),
+    )
+    .unwrap();
+    let said = refused(files.command().arg("--dry-run"));
+    assert!(
+        said.contains("`metricsSource: other` is not under `metricsSources`"),
+        "{said}"
+    );
+    files.configure(&cluster, "unknown: 1");
+    let said = refused(files.command().arg("--dry-run"));
+    assert!(said.contains("unknown"), "{said}");
+    assert_eq!(cluster.count(), 2);
+}
