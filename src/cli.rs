@@ -6,6 +6,8 @@
 mod ahead;
 mod check;
 mod crd;
+#[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
+mod demo;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod input;
@@ -86,6 +88,10 @@ enum Command {
     #[cfg(all(feature = "aks", feature = "serve"))]
     #[command(long_about = run::ABOUT, after_help = run::EXAMPLES)]
     Run(Box<run::RunArgs>),
+    /// Show the whole system on this machine, with nothing else installed
+    #[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
+    #[command(long_about = demo::ABOUT, after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
     /// Emulate a cluster of AKS on this machine, with its nodes and their metrics
     #[cfg(feature = "emulator")]
     #[command(long_about = emulator::ABOUT, after_help = emulator::EXAMPLES)]
@@ -124,6 +130,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Record(args) => record::run(args, &terminal),
         #[cfg(all(feature = "aks", feature = "serve"))]
         Command::Run(args) => run::run(args, &terminal),
+        #[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
+        Command::Demo(args) => demo::run(args, &terminal),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args),
         Command::Crd => crd::run(),

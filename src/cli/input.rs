@@ -135,6 +135,12 @@ pub(super) fn policy_file(path: &Path) -> Result<Judged, Error> {
     compiled(policy, place, &file_name(path))
 }
 
+/// A policy that ships with the program.
+#[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
+pub(super) fn policy_text(yaml: &str, place: &str) -> Result<Judged, Error> {
+    compiled(api::validate(yaml), place.to_owned(), "policy")
+}
+
 /// Reads a policy as it stands, and compiled.
 #[cfg(feature = "source")]
 pub(super) fn policy(path: &Path) -> Result<(GpuScalePolicy, Judged), Error> {

@@ -75,6 +75,7 @@ pub fn page(input: &Input<'_>) -> String {
         "policy" => escape::text(subject.policy()),
         "kind" => match input.timeline.run() {
             Loop::Closed => "simulated".to_owned(),
+            Loop::Live => "as it was".to_owned(),
             Loop::Open => "against its history".to_owned(),
         },
         "version" => env!("CARGO_PKG_VERSION").to_owned(),
@@ -131,7 +132,9 @@ fn remarks(input: &Input<'_>) -> Vec<String> {
         let size = timeline.asked.as_slice().first().map_or(0, |change| change.1);
         let nodes = if size == 1 { "node" } else { "nodes" };
         remarks.push(match timeline.run() {
-            Loop::Closed => format!("No decision changed the size: the pool stayed at {size} {nodes}."),
+            Loop::Closed | Loop::Live => {
+                format!("No decision changed the size: the pool stayed at {size} {nodes}.")
+            }
             Loop::Open => "The policy would have asked for one size from start to end.".to_owned(),
         });
     }

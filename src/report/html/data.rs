@@ -89,7 +89,7 @@ pub(super) fn data<'a>(input: &'a Input<'a>) -> Data<'a> {
         asked_sums: sums(|bucket| bucket.asked),
         would_sums: match timeline.run() {
             Loop::Open => sums(|bucket| bucket.would),
-            Loop::Closed => Vec::new(),
+            Loop::Closed | Loop::Live => Vec::new(),
         },
         asked: changes(&timeline.asked),
         ready: changes(&timeline.ready),

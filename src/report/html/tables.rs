@@ -125,6 +125,7 @@ pub(super) fn facts(input: &Input<'_>) -> String {
     };
     let loop_ = match timeline.run() {
         Loop::Closed => "closed: the pool does what the policy asks",
+        Loop::Live => "live: the loop of production, in the time of its own clock",
         Loop::Open => "open: the pool is the recorded one, the policy only says what it would ask for",
     };
     let mut facts = input.subject.facts();

@@ -20,6 +20,8 @@ pub enum Loop {
     /// They were: `asked` and `ready` of a tick are what they led to.
     #[default]
     Closed,
+    /// They were, and nothing was simulated: `asked` and `ready` are what the platform showed.
+    Live,
     /// They were not: `asked` and `ready` are what a recording says, and a tick's decision is what the policy would
     /// have asked for.
     Open,
@@ -148,7 +150,7 @@ impl<'a> Timeline<'a> {
     fn note(&mut self, number: u32, evaluation: &Evaluation) {
         let decision = &evaluation.decision;
         let (from, to) = match self.run {
-            Loop::Closed => (decision.from, decision.to),
+            Loop::Closed | Loop::Live => (decision.from, decision.to),
             Loop::Open => (self.advised.unwrap_or(decision.from), decision.to),
         };
         self.advised = Some(to);
