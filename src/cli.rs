@@ -88,6 +88,10 @@ enum Command {
     #[cfg(all(feature = "aks", feature = "serve"))]
     #[command(long_about = run::ABOUT, after_help = run::EXAMPLES)]
     Run(Box<run::RunArgs>),
+    /// Give up resizes that `run` has on their way
+    #[cfg(all(feature = "aks", feature = "serve"))]
+    #[command(long_about = run::abort::ABOUT)]
+    Abort(run::abort::AbortArgs),
     /// Show the whole system on this machine, with nothing else installed
     #[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
     #[command(long_about = demo::ABOUT, after_help = demo::EXAMPLES)]
@@ -130,6 +134,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Command::Record(args) => record::run(args, &terminal),
         #[cfg(all(feature = "aks", feature = "serve"))]
         Command::Run(args) => run::run(args, &terminal),
+        #[cfg(all(feature = "aks", feature = "serve"))]
+        Command::Abort(args) => run::abort::run(args, &terminal),
         #[cfg(all(feature = "aks", feature = "emulator", feature = "serve"))]
         Command::Demo(args) => demo::run(args, &terminal),
         #[cfg(feature = "emulator")]

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use gpuscale::clock::SystemClock;
 use gpuscale::control::ports::Clock as _;
-use gpuscale::emulator::fault::Target;
+use gpuscale::emulator::fault::{Effect, Fault, Target};
+use gpuscale::emulator::scenario::BackgroundKind;
 use gpuscale::emulator::{ClockReading, Emulator, Handle, Scenario};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -587,4 +588,54 @@ fn what_cannot_be_run_is_refused_before_anything_is_asked() {
     let said = refused(files.command().arg("--dry-run"));
     assert!(said.contains("unknown"), "{said}");
     assert_eq!(cluster.count(), 2);
+}
+
+#[test]
+fn a_resize_is_given_up_on_request_and_nothing_else_is() {
+    let cluster = Cluster::new();
+    let files = Files::new(&cluster);
+    let abort = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpuscale"));
+        command.arg("abort").arg("--config").arg(files.config());
+        command.arg("--policy").arg(files.policy());
+        let output = command.arg("--state").arg(files.state()).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    };
+    assert_eq!(abort(), "gpus/a100: no resize is on its way\n");
+    let slow = Effect::OperationTakes("10m".parse().unwrap());
+    cluster.handle.inject(Fault::once(Target::PutPool, slow));
+    cluster.demand(2.0);
+    let process = files.start();
+    process.line(accepted);
+    // Or it would ask for the same once more.
+    files.configure(&cluster, "freeze: true");
+    process.message("the administrator changed `freeze`");
+    let said = abort();
+    assert!(said.ends_with("the platform was asked to give it up\n"), "{said}");
+    let ended = process.line(|line| line["message"] == "resize" && line["what"] != "accepted");
+    assert_eq!(ended["what"], "superseded", "{ended}");
+    process.stop();
+
+    // What somebody else does to the pool is none of ours.
+    wait_until("the pool at rest", || {
+        ["Canceled", "Succeeded"].contains(&cluster.handle.pool("a100").unwrap().state)
+    });
+    cluster
+        .handle
+        .start_background("a100", BackgroundKind::Upgrading, 600_000);
+    let said = abort();
+    assert!(!said.contains("asked"), "{said}");
+    let aborts = cluster
+        .handle
+        .log()
+        .iter()
+        .filter(|logged| logged.target == Target::Abort)
+        .count();
+    assert_eq!(aborts, 1);
 }

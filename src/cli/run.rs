@@ -4,6 +4,7 @@
 //! edited while it runs ([`policies`]), a folder for what must survive ([`store`]), and somebody to tell ([`watch`],
 //! [`serve`]).
 
+pub(super) mod abort;
 mod policies;
 mod serve;
 mod store;
