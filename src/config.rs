@@ -158,6 +158,13 @@ pub struct Entra {
     /// Audience of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// File with the secret of the application `clientId`, read for each token. Only where there is neither workload identity
+    /// nor a managed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<String>,
+    /// Tenant of that application; that of the environment where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
 }
 
 /// Certificates of a connection; all are files, read again when they change.

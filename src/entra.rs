@@ -14,11 +14,13 @@
 mod credential;
 mod environment;
 mod error;
+mod secret;
 mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,8 +52,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Which identity asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Identity {
-    /// By what is found: workload identity if the pod has a federated token; in a cluster without one, the managed identity
-    /// of the machine; elsewhere that and then the login of the Azure CLI.
+    /// By what is found, the first of these: the client secret that the configuration names; workload identity, if the pod
+    /// has a federated token; the client secret of the environment; the managed identity of the machine; and then, but not
+    /// in a cluster, the login of the Azure CLI.
     #[default]
     Found,
     /// The federated token of the pod.
@@ -60,6 +63,8 @@ pub enum Identity {
     Managed,
     /// The login of the Azure CLI.
     AzureCli,
+    /// The secret of an application.
+    Secret,
 }
 
 /// Which token is wanted, and from whom.
@@ -69,6 +74,10 @@ pub struct Settings {
     pub identity: Identity,
     /// Client id of that identity; that of the pod where it is not given.
     pub client_id: Option<String>,
+    /// File with the secret of that application, read for each token.
+    pub client_secret_file: Option<PathBuf>,
+    /// Tenant of that application; that of the environment where it is not given.
+    pub tenant_id: Option<String>,
     /// What the token is for, such as `https://prometheus.monitor.azure.com/.default`.
     pub scope: String,
     /// Whose authority is asked, unless the platform names one.
@@ -92,6 +101,8 @@ impl Settings {
         Self {
             identity: Identity::default(),
             client_id: None,
+            client_secret_file: None,
+            tenant_id: None,
             scope,
             cloud,
             limit: LIMIT,
@@ -105,6 +116,8 @@ impl Settings {
         let audience = entra.audience.as_deref().unwrap_or(metrics_audience(cloud));
         Self {
             client_id: entra.client_id.clone(),
+            client_secret_file: entra.client_secret_file.as_ref().map(PathBuf::from),
+            tenant_id: entra.tenant_id.clone(),
             ..Self::new(audience, cloud)
         }
     }

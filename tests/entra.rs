@@ -152,6 +152,7 @@ impl Pod {
             tenant_id: Some("tenant-1".to_owned()),
             client_id: Some("client-1".to_owned()),
             token_file: Some(token_file),
+            client_secret: None,
             authority_host: Some("https://login.fake.invalid/".to_owned()),
             in_cluster: true,
         };
@@ -308,12 +309,81 @@ fn a_pod_exchanges_its_own_token_once_however_many_ask() {
 }
 
 #[test]
+fn an_application_asks_with_its_secret_of_that_moment() {
+    let authority = Authority::saying(vec![token(0, 60), token(1, 3600)]);
+    let mut pod = authority.pod();
+    let file = pod.folder.path().join("secret");
+    let configured = config::Entra {
+        client_id: Some("app".to_owned()),
+        client_secret_file: Some(file.to_str().unwrap().to_owned()),
+        tenant_id: Some("tenant-2".to_owned()),
+        ..config::Entra::default()
+    };
+    pod.settings = Settings {
+        stand_in: pod.settings.stand_in,
+        limit: pod.settings.limit,
+        ..Settings::of_source(&configured, Cloud::Public)
+    };
+    let entra = pod.entra();
+    let EntraError::NoToken { tried } = run(entra.bearer()).unwrap_err() else {
+        panic!("there is no secret yet");
+    };
+    assert!(
+        matches!(tried[0].failure, Failure::SecretFile { .. }),
+        "{tried:?}"
+    );
+    for number in [0, 1] {
+        fs::write(&file, format!("{CANARY}-{number}\n")).unwrap();
+        assert_eq!(run(value(&entra)), bearer(number));
+        pod.clock.forward(58_000);
+    }
+    for (number, heard) in authority.heard().iter().enumerate() {
+        assert_eq!(heard.line, "POST /tenant-2/oauth2/v2.0/token HTTP/1.1");
+        let expected: BTreeMap<String, String> = [
+            ("client_id", "app".to_owned()),
+            ("client_secret", format!("{CANARY}-{number}")),
+            ("grant_type", "client_credentials".to_owned()),
+            (
+                "scope",
+                "https://prometheus.monitor.azure.com/.default".to_owned(),
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        assert_eq!(heard.form, expected);
+    }
+    let shown = format!("{entra:?} {:?} {}", pod.settings, entra.identity());
+    assert!(!shown.contains(CANARY), "{shown}");
+    assert!(
+        shown.contains("the secret of `app` of tenant `tenant-2` at login.fake.invalid"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_secret_of_the_environment_is_used_and_not_shown() {
+    let authority = Authority::saying(vec![token(0, 3600)]);
+    let mut pod = authority.pod();
+    pod.environment = Environment {
+        token_file: None,
+        client_secret: Some(CANARY.into()),
+        ..pod.environment
+    };
+    let entra = pod.entra();
+    assert_eq!(run(value(&entra)), bearer(0));
+    assert_eq!(authority.heard()[0].form["client_secret"], CANARY);
+    let shown = format!("{entra:?} {:?}", pod.environment);
+    assert!(!shown.contains(CANARY), "{shown}");
+}
+
+#[test]
 fn identity_and_audience_of_the_configuration_come_before_those_of_the_pod() {
     let authority = Authority::saying(vec![token(0, 3600)]);
     let mut pod = authority.pod();
     let configured = config::Entra {
         client_id: Some("client-2".to_owned()),
         audience: Some("api://metrics".to_owned()),
+        ..config::Entra::default()
     };
     pod.settings = Settings {
         stand_in: pod.settings.stand_in,

@@ -1,7 +1,8 @@
 //! Which identities a process may use, in order, and how each asks for a token.
 //!
-//! There is no default order in Azure's library on purpose; this is ours. A pod with a federated token uses that and nothing
-//! else: falling back to the node's identity would ask with rights that nobody meant. Without one it is the managed identity
+//! There is no default order in Azure's library on purpose; this is ours. A secret that the configuration names is what the
+//! administrator means. A pod with a federated token uses that and nothing else: falling back to the node's identity would ask
+//! with rights that nobody meant. The same goes for a secret in the environment. Without any of them it is the managed identity
 //! of the machine. Outside a cluster somebody is trying things out, so the login of the Azure CLI is asked last.
 
 use std::error::Error as _;
@@ -27,11 +28,12 @@ use crate::source::http::shown;
 
 use super::environment::Environment;
 use super::error::{EntraError, Failure};
+use super::secret::{ClientSecret, Kept};
 use super::transport::{Giver, Transport};
 use super::{Identity, Settings};
 
-/// Longest federated token that is read; real ones have about 1 KiB.
-const LONGEST_ASSERTION: u64 = 64 << 10;
+/// Longest federated token or client secret that is read; real ones have about 1 KiB.
+const LONGEST_SECRET: u64 = 64 << 10;
 
 /// How long the machine's identity may take where there is another way: on a desk, nobody answers.
 const PROBE: Duration = Duration::from_secs(3);
@@ -55,7 +57,9 @@ pub(super) fn candidates(
     environment: &Environment,
 ) -> Result<Vec<Candidate>, EntraError> {
     let identity = match settings.identity {
+        Identity::Found if settings.client_secret_file.is_some() => Identity::Secret,
         Identity::Found if environment.token_file.is_some() => Identity::Workload,
+        Identity::Found if environment.client_secret.is_some() => Identity::Secret,
         Identity::Found if environment.in_cluster => Identity::Managed,
         other => other,
     };
@@ -63,6 +67,7 @@ pub(super) fn candidates(
         Identity::Workload => vec![workload(settings, environment)?],
         Identity::Managed => vec![managed(settings, environment, settings.limit)?],
         Identity::AzureCli => vec![azure_cli(settings, environment, None)?],
+        Identity::Secret => vec![secret(settings, environment)?],
         Identity::Found => vec![
             managed(settings, environment, settings.limit.min(PROBE))?,
             azure_cli(settings, environment, None)?,
@@ -75,24 +80,46 @@ fn workload(settings: &Settings, environment: &Environment) -> Result<Candidate,
         value.ok_or(EntraError::Missing { variable })
     }
     let path = needed(environment.token_file.clone(), "AZURE_FEDERATED_TOKEN_FILE")?;
-    let tenant = needed(environment.tenant_id.clone(), "AZURE_TENANT_ID")?;
+    let tenant = needed(tenant_id(settings, environment), "AZURE_TENANT_ID")?;
     let client = client_id(settings, environment);
     let client = needed(client, "AZURE_CLIENT_ID")?;
-    let authority = authority(settings.cloud, environment);
-    let words = format!(
-        "workload identity `{client}` of tenant `{tenant}` at {}",
-        authority.trim_start_matches("https://")
-    );
-    let mut custom = CustomConfiguration::default();
-    custom.authority_host = authority;
-    let mut client_options = options(Giver::Authority, settings, settings.limit)?;
-    client_options.cloud = Some(Arc::new(CloudConfiguration::Custom(custom)));
+    let (client_options, authority) = at_authority(settings, environment)?;
+    let words = format!("workload identity `{client}` of tenant `{tenant}` at {authority}");
     let options = ClientAssertionCredentialOptions { client_options };
     let credential = ClientAssertionCredential::new(tenant, client, TokenFile(path), Some(options))
         .map_err(|error| setting("workload identity", &error))?;
     Ok(Candidate {
         words,
         credential,
+        limit: settings.limit,
+        failure: sent,
+    })
+}
+
+fn secret(settings: &Settings, environment: &Environment) -> Result<Candidate, EntraError> {
+    let lacking = |message: &str| EntraError::Setting {
+        setting: "the client secret",
+        message: message.to_owned(),
+    };
+    let tenant = tenant_id(settings, environment)
+        .ok_or_else(|| lacking("its tenant is not known; set `entra.tenantId`, or `AZURE_TENANT_ID`"))?;
+    let client = client_id(settings, environment)
+        .ok_or_else(|| lacking("its application is not known; set `entra.clientId`, or `AZURE_CLIENT_ID`"))?;
+    let file = settings.client_secret_file.clone().map(Kept::File);
+    let kept = file.or_else(|| environment.client_secret.clone().map(Kept::Here));
+    let kept =
+        kept.ok_or_else(|| lacking("there is none; set `entra.clientSecretFile`, or `AZURE_CLIENT_SECRET`"))?;
+    let (options, authority) = at_authority(settings, environment)?;
+    let words = format!("the secret of `{client}` of tenant `{tenant}` at {authority}");
+    let credential = ClientSecret {
+        tenant,
+        client,
+        kept,
+        options,
+    };
+    Ok(Candidate {
+        words,
+        credential: Arc::new(credential),
         limit: settings.limit,
         failure: sent,
     })
@@ -138,6 +165,12 @@ fn azure_cli(
     })
 }
 
+/// The administrator's tenant before that of the pod.
+fn tenant_id(settings: &Settings, environment: &Environment) -> Option<String> {
+    let configured = settings.tenant_id.clone();
+    configured.or_else(|| environment.tenant_id.clone())
+}
+
 /// The administrator's identity before that of the pod.
 fn client_id(settings: &Settings, environment: &Environment) -> Option<String> {
     let configured = settings.client_id.clone();
@@ -152,6 +185,20 @@ fn authority(cloud: Cloud, environment: &Environment) -> String {
         Cloud::China => "https://login.chinacloudapi.cn",
     });
     named.trim().trim_end_matches('/').to_owned()
+}
+
+/// How the authority is asked, and where it is.
+fn at_authority(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<(ClientOptions, String), EntraError> {
+    let authority = authority(settings.cloud, environment);
+    let shown = authority.trim_start_matches("https://").to_owned();
+    let mut custom = CustomConfiguration::default();
+    custom.authority_host = authority;
+    let mut options = options(Giver::Authority, settings, settings.limit)?;
+    options.cloud = Some(Arc::new(CloudConfiguration::Custom(custom)));
+    Ok((options, shown))
 }
 
 fn options(giver: Giver, settings: &Settings, limit: Duration) -> Result<ClientOptions, EntraError> {
@@ -233,25 +280,26 @@ impl std::fmt::Debug for TokenFile {
 impl ClientAssertion for TokenFile {
     // The file is small and in memory: a thread of its own would take longer than reading it.
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        assertion(&self.0).map_err(|message| {
+        file_of_secret(&self.0).map_err(|message| {
             let path = self.0.clone();
             azure_core::Error::new(ErrorKind::Other, Failure::TokenFile { path, message })
         })
     }
 }
 
-fn assertion(path: &Path) -> Result<String, String> {
+/// What a small file holds, without the line's end that editors leave.
+pub(super) fn file_of_secret(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();
-    file.take(LONGEST_ASSERTION + 1)
+    file.take(LONGEST_SECRET + 1)
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
     let token = text.trim();
     if token.is_empty() {
         return Err("it is empty".to_owned());
     }
-    if text.len() as u64 > LONGEST_ASSERTION {
-        return Err(format!("it is longer than {} KiB", LONGEST_ASSERTION >> 10));
+    if text.len() as u64 > LONGEST_SECRET {
+        return Err(format!("it is longer than {} KiB", LONGEST_SECRET >> 10));
     }
     Ok(token.to_owned())
 }
@@ -332,6 +380,7 @@ mod tests {
             tenant_id: Some("tenant".to_owned()),
             client_id: Some("pod".to_owned()),
             token_file: Some("/var/run/token".into()),
+            client_secret: None,
             authority_host: Some("https://login.microsoftonline.us/".to_owned()),
             in_cluster: true,
         }
@@ -364,6 +413,16 @@ mod tests {
             authority_host: None,
             ..pod()
         };
+        let with_secret = |environment: &Environment| Environment {
+            client_secret: Some("s".into()),
+            ..environment.clone()
+        };
+        let renewed = with_secret(&pod());
+        let application = Environment {
+            token_file: None,
+            ..renewed.clone()
+        };
+        let secret = "the secret of `pod` of tenant `tenant` at login.microsoftonline.us";
         let of_pod = "workload identity `pod` of tenant `tenant` at login.microsoftonline.us";
         let own = "workload identity `own` of tenant `tenant` at login.chinacloudapi.cn";
         let (machine, cli) = ("the managed identity `own`", "the login of the Azure CLI");
@@ -379,9 +438,47 @@ mod tests {
             ),
             (Identity::Found, Some("own"), &desk, &[machine, cli]),
             (Identity::AzureCli, None, &pod(), &[cli]),
+            (Identity::Found, None, &renewed, &[of_pod]),
+            (Identity::Found, None, &application, &[secret]),
+            (Identity::Secret, None, &renewed, &[secret]),
         ] {
             assert_eq!(words(identity, client, environment).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_client_secret_names_the_part_that_it_lacks() {
+        let whole = Environment {
+            client_secret: Some("s".into()),
+            ..pod()
+        };
+        for (lacking, named) in [
+            (
+                Environment {
+                    tenant_id: None,
+                    ..whole.clone()
+                },
+                "entra.tenantId",
+            ),
+            (
+                Environment {
+                    client_id: None,
+                    ..whole.clone()
+                },
+                "entra.clientId",
+            ),
+            (
+                Environment {
+                    client_secret: None,
+                    ..whole.clone()
+                },
+                "entra.clientSecretFile",
+            ),
+        ] {
+            let error = words(Identity::Secret, None, &lacking).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        assert!(words(Identity::Secret, None, &whole).is_ok());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use azure_core::credentials::Secret;
+
 /// What the platform tells a process about its identity.
 ///
 /// Only the address of App Service's identity service is not in it: `azure_identity` reads `IDENTITY_ENDPOINT` and
@@ -14,6 +16,8 @@ pub struct Environment {
     pub client_id: Option<String>,
     /// `AZURE_FEDERATED_TOKEN_FILE`: the pod's own token, which Entra takes for one of its own.
     pub token_file: Option<PathBuf>,
+    /// `AZURE_CLIENT_SECRET`: the secret of an application.
+    pub client_secret: Option<Secret>,
     /// `AZURE_AUTHORITY_HOST`: where tokens are given out, such as `https://login.microsoftonline.com/`.
     pub authority_host: Option<String>,
     /// Whether this is a pod, by `KUBERNETES_SERVICE_HOST`.
@@ -34,6 +38,7 @@ impl Environment {
             tenant_id: variable("AZURE_TENANT_ID"),
             client_id: variable("AZURE_CLIENT_ID"),
             token_file: variable("AZURE_FEDERATED_TOKEN_FILE").map(PathBuf::from),
+            client_secret: variable("AZURE_CLIENT_SECRET").map(Secret::new),
             authority_host: variable("AZURE_AUTHORITY_HOST"),
             in_cluster: variable("KUBERNETES_SERVICE_HOST").is_some(),
         }

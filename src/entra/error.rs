@@ -70,6 +70,14 @@ pub enum Failure {
         /// Why not.
         message: String,
     },
+    /// The file with the secret of an application cannot be read.
+    #[error("cannot read the client secret `{}`: {message}", path.display())]
+    SecretFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
     /// No connection.
     #[error("cannot reach {host}: {message}{}", hint(host))]
     Unreachable {
@@ -203,8 +211,9 @@ impl Failure {
     fn is_transient(&self) -> bool {
         match self {
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
-            // The pod's token may be mounted a moment later, or be in the middle of its rotation.
+            // The file may be mounted a moment later, or be in the middle of its rotation.
             Self::TokenFile { .. }
+            | Self::SecretFile { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Malformed { .. } => true,
@@ -220,9 +229,10 @@ impl Failure {
                 status: 429, wait_ms, ..
             } => SourceErrorKind::Throttled(*wait_ms),
             Self::Refused { status, .. } => SourceErrorKind::Status(*status),
-            Self::TokenFile { .. } | Self::Unreachable { .. } | Self::AzureCli { .. } => {
-                SourceErrorKind::Unreachable
-            }
+            Self::TokenFile { .. }
+            | Self::SecretFile { .. }
+            | Self::Unreachable { .. }
+            | Self::AzureCli { .. } => SourceErrorKind::Unreachable,
         }
     }
 }
