@@ -14,7 +14,12 @@
     reason = "the helpers of tests may fail as tests do"
 )]
 
+#[cfg(feature = "aks")]
+#[path = "fuzz/arm.rs"]
+mod arm;
 mod documents;
+#[cfg(feature = "aks")]
+mod hostile;
 
 use std::io::Read as _;
 
