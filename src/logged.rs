@@ -97,7 +97,7 @@ fn write(tick: &Ticked<'_>) {
                 signals = %signals(evaluation), "decided"
             );
         }
-        TickResult::Held { reason, message } => tracing::warn!(%policy, reason, message, "held"),
+        TickResult::Held { reason, message } => tracing::warn!(%policy, reason, why = message, "held"),
         TickResult::TimedOut => tracing::error!(%policy, "the tick took too long"),
         TickResult::Panicked(words) => tracing::error!(%policy, words, "the tick panicked"),
     }
@@ -138,7 +138,8 @@ impl<W: Watch> Watch for Logged<W> {
             message,
             ..
         } = action;
-        tracing::info!(%policy, %pool, from, to, what, message, "resize");
+        // Not as `message`: that is the line itself, and a key of JSON that is there twice is read by nobody alike.
+        tracing::info!(%policy, %pool, from, to, what, why = message, "resize");
         self.inner.action(action);
     }
 
