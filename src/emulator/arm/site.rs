@@ -293,6 +293,14 @@ fn asked_count(given: &Map<String, Value>) -> Result<Option<u32>, Refusal> {
 }
 
 fn in_range(next: &Next) -> Result<(), Refusal> {
+    let bound = |name| number(&next.properties, name);
+    if let Some((least, most)) = bound("minCount")
+        .zip(bound("maxCount"))
+        .filter(|(least, most)| least > most)
+    {
+        let message = format!("The value of parameter minCount is {least}, which is above maxCount, {most}.");
+        return Err(Refusal::new(400, "InvalidParameter", message).about("minCount"));
+    }
     let system = next.properties.get("mode").and_then(Value::as_str) == Some("System");
     let least = u32::from(system);
     if (least..=MOST_NODES).contains(&next.count) {

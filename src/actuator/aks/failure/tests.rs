@@ -95,6 +95,20 @@ fn field() -> Vec<(u16, &'static str, String, PoolErrorKind)> {
             "count must be between 0 and 1000".to_owned(),
             PoolErrorKind::BadRequest,
         ),
+        // A zone that the size is not offered in, a pool whose version is no longer supported, an extension whose quota is
+        // somebody else's: all of them for a person to mend, and none of them capacity that comes back.
+        (
+            400,
+            "InvalidTemplateDeployment",
+            "The zone(s) '3' for resource is not supported".to_owned(),
+            PoolErrorKind::BadRequest,
+        ),
+        (
+            400,
+            "K8sVersionNotSupported",
+            "Managed cluster x is on version 1.27.3".to_owned(),
+            PoolErrorKind::BadRequest,
+        ),
         (409, "SomethingNew", String::new(), PoolErrorKind::Busy),
         (
             503,
@@ -123,6 +137,16 @@ fn every_error_of_the_field_has_its_class_at_once() {
             assert_eq!(error.code, code);
         }
     }
+}
+
+#[test]
+fn an_extension_that_fails_on_one_node_is_no_want_of_capacity() {
+    // It fails the operation of the whole pool, and the nodes that came stay.
+    let body = json!({ "status": "Failed", "error": { "code": "VMExtensionProvisioningError", "message": "VM has reported a \
+        failure when processing extension 'vmssCSE'. Error message: 'Enable failed: failed to execute command'" } });
+    let error = of_operation(&body, Purchase::OnDemand);
+    assert_eq!(error.kind, PoolErrorKind::Unavailable);
+    assert_eq!(error.code, "VMExtensionProvisioningError");
 }
 
 #[test]
