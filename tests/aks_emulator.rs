@@ -299,8 +299,19 @@ fn pools_of_the_cluster_autoscaler_are_known() {
         By::Put,
         "pools: { gpu: { enableAutoScaling: true, minCount: 0, maxCount: 4 }, b: {} }\nbehavior: { pageSize: 1 }",
     );
-    assert_eq!(pair.read().autoscaler, PoolAutoscaler::On);
+    assert_eq!(pair.read().autoscaler, PoolAutoscaler::On { least: 0, most: 4 });
     assert_eq!(pair.refused(3), PoolErrorKind::BadRequest);
+    let accepted = runtime()
+        .block_on(pair.aks.set_least(&key(), &pair.read(), 3))
+        .unwrap();
+    assert_eq!(pair.follow(&accepted.operation.unwrap()), Ok(Progress::Succeeded));
+    let after = pair.read();
+    assert_eq!(
+        (after.autoscaler, after.count),
+        (PoolAutoscaler::On { least: 3, most: 4 }, 3)
+    );
+    let too_many = runtime().block_on(pair.aks.set_least(&key(), &after, 5));
+    assert_eq!(too_many.unwrap_err().kind, PoolErrorKind::BadRequest);
     let pools = runtime().block_on(pair.aks.list("prod")).unwrap();
     let names: Vec<&str> = pools.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["b", "gpu"]);

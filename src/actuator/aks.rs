@@ -31,7 +31,7 @@ use crate::policy::config::Micro;
 use crate::source::connect::Issuer;
 use crate::source::http::{ClientError, Tokens};
 
-use agent_pool::{AgentPool, Purchase};
+use agent_pool::{AgentPool, DocumentError, Purchase};
 use arm::{Arm, Reply, Request, here};
 
 /// Most pages of a list that are read.
@@ -255,41 +255,20 @@ impl NodePools for Aks {
 
     async fn resize(&self, pool: &PoolKey, seen: &Pool, count: u32) -> Result<Accepted, PoolError> {
         let cluster = self.cluster(&pool.cluster)?;
-        if seen.etag.is_empty() {
-            let message = "the pool has no eTag, so nobody could tell whether another one changed it meanwhile; set \
-                           apiVersion to 2026-08-01 or later";
-            return Err(here(PoolErrorKind::BadRequest, "NoEtag", message));
-        }
-        let held = cluster.seen.borrow().get(&pool.name).cloned();
-        let document = match held.filter(|held| held.etag.as_ref() == Some(&seen.etag)) {
-            Some(held) => held,
-            // Not read by this process, or read again since by another tick.
-            None => cluster.read(pool).await?,
-        };
-        if document.etag.as_ref() != Some(&seen.etag) {
-            let message = "the pool has changed since it was read";
-            return Err(here(PoolErrorKind::Stale, "EtagMismatch", message));
-        }
-        if document.kind.as_deref() == Some("VirtualMachines") {
-            let message = "a pool of the type VirtualMachines is sized machine by machine, which is not part of this \
-                           version; use one of the type VirtualMachineScaleSets";
-            return Err(here(PoolErrorKind::BadRequest, "PoolTypeUnsupported", message));
-        }
+        let document = cluster.as_seen(pool, seen).await?;
         let (method, body) = match cluster.resize_with {
-            ResizeWith::Put => (
-                Method::PUT,
-                document.resized(count).map_err(|error| malformed(&error))?,
-            ),
-            ResizeWith::Patch => (Method::PATCH, AgentPool::patch(count)),
+            ResizeWith::Put => (Method::PUT, document.resized(count)),
+            ResizeWith::Patch => (Method::PATCH, Ok(AgentPool::patch(count))),
         };
-        let request = Request {
-            method,
-            url: cluster.address(&format!("agentPools/{}", pool.name)),
-            etag: Some(seen.etag.clone()),
-            body: Some(body),
-            purchase: document.purchase,
-        };
-        cluster.arm.send(request).await.map(accepted)
+        cluster.write(pool, &document, method, body).await
+    }
+
+    async fn set_least(&self, pool: &PoolKey, seen: &Pool, least: u32) -> Result<Accepted, PoolError> {
+        let cluster = self.cluster(&pool.cluster)?;
+        let document = cluster.as_seen(pool, seen).await?;
+        // The PATCH of the preview knows no least.
+        let body = document.with_least(least);
+        cluster.write(pool, &document, Method::PUT, body).await
     }
 
     async fn poll(&self, pool: &PoolKey, operation: &str) -> Result<Progress, PoolError> {
@@ -350,6 +329,49 @@ impl Cluster {
     fn address(&self, path: &str) -> Url {
         self.arm
             .address(&format!("{}/{path}", self.path), &self.api_version)
+    }
+
+    /// The document of a pool that is still as it was `seen`.
+    async fn as_seen(&self, pool: &PoolKey, seen: &Pool) -> Result<AgentPool, PoolError> {
+        if seen.etag.is_empty() {
+            let message = "the pool has no eTag, so nobody could tell whether another one changed it meanwhile; set \
+                           apiVersion to 2026-08-01 or later";
+            return Err(here(PoolErrorKind::BadRequest, "NoEtag", message));
+        }
+        let held = self.seen.borrow().get(&pool.name).cloned();
+        let document = match held.filter(|held| held.etag.as_ref() == Some(&seen.etag)) {
+            Some(held) => held,
+            // Not read by this process, or read again since by another tick.
+            None => self.read(pool).await?,
+        };
+        if document.etag.as_ref() != Some(&seen.etag) {
+            let message = "the pool has changed since it was read";
+            return Err(here(PoolErrorKind::Stale, "EtagMismatch", message));
+        }
+        if document.kind.as_deref() == Some("VirtualMachines") {
+            let message = "a pool of the type VirtualMachines is sized machine by machine, which is not part of this \
+                           version; use one of the type VirtualMachineScaleSets";
+            return Err(here(PoolErrorKind::BadRequest, "PoolTypeUnsupported", message));
+        }
+        Ok(document)
+    }
+
+    /// Writes a pool that is still as `document` has it.
+    async fn write(
+        &self,
+        pool: &PoolKey,
+        document: &AgentPool,
+        method: Method,
+        body: Result<String, DocumentError>,
+    ) -> Result<Accepted, PoolError> {
+        let request = Request {
+            method,
+            url: self.address(&format!("agentPools/{}", pool.name)),
+            etag: document.etag.clone(),
+            body: Some(body.map_err(|error| malformed(&error))?),
+            purchase: document.purchase,
+        };
+        self.arm.send(request).await.map(accepted)
     }
 
     /// How the machines of a pool are bought, as far as it was seen.

@@ -51,7 +51,8 @@ Resource Manager. A policy acts only if its `mode` is Enforce; one with Recommen
 again when their files change; a file that cannot be used leaves the policies as they were.
 
 There is no view of the cluster's nodes and pods here. So a pool shrinks only if its policy says `victims: PlatformChooses`, \
-the configuration says `limits.allowPlatformChooses: true`, and every GPU was idle over the whole window.";
+the configuration says `limits.allowPlatformChooses: true`, and every GPU was idle over the whole window. With `actuation: \
+AutoscalerFloor` the pool's own autoscaler sees the pods: its `minCount` is moved, up and down, and nothing else.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

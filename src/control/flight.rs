@@ -77,7 +77,7 @@ fn arrived(flight: &InFlight, pool: Option<&Pool>, now: Now) -> Arrival {
     let late = now.timer_ms.saturating_sub(flight.sent_ms) >= LATE_MS;
     let unchanged = pool.etag == flight.etag;
     match pool.state {
-        _ if !unchanged && pool.count == flight.to => Arrival::Happened,
+        _ if !unchanged && pool.stands_at(flight.lever) == Some(flight.to) => Arrival::Happened,
         // Something is being done to it that may be ours.
         PoolState::Busy if !unchanged => Arrival::Unknown,
         _ if late => Arrival::Never,
@@ -136,11 +136,12 @@ fn by_pool(flight: &InFlight, pool: &Pool, now: Now) -> Settled {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ports::PoolAutoscaler;
+    use super::super::ports::{Lever, PoolAutoscaler};
     use super::*;
 
     fn flight(phase: Phase) -> InFlight {
         InFlight {
+            lever: Lever::Count,
             from: 2,
             to: 5,
             etag: "a".to_owned(),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::api::bounds::Actuation;
 use crate::api::{self, GpuScalePolicy, Query};
 use crate::devices::LabelMapping;
 use crate::policy::Config;
 use crate::policy::config::Millis;
 
-use super::ports::{PolicyKey, PoolKey};
+use super::ports::{Lever, PolicyKey, PoolKey};
 
 /// A policy as the loop runs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub struct Policy {
     pub target: PoolKey,
     /// Pools that take over when capacity fails, in order.
     pub fallbacks: Vec<PoolKey>,
+    /// What it writes.
+    pub lever: Lever,
     /// Whether it acts.
     pub mode: Mode,
 }
@@ -100,6 +103,15 @@ impl Policy {
             .as_ref()
             .map_or(cluster, |cluster| cluster.as_str());
         let fallbacks = policy.spec.fallback_node_pools().iter();
+        let lever = match policy.spec.actuation() {
+            Actuation::Count => Lever::Count,
+            Actuation::AutoscalerFloor => Lever::Least,
+        };
+        if lever == Lever::Least && fallbacks.len() > 0 {
+            let message = "with actuation AutoscalerFloor the cluster autoscaler chooses between pools (its expander); remove \
+                           fallbackNodePools or use actuation Count";
+            return Err(PolicyError::Invalid(message.to_owned()));
+        }
         Ok(Self {
             key: PolicyKey::new(policy.metadata.namespace.as_deref().unwrap_or("default"), name),
             created_ms,
@@ -112,6 +124,7 @@ impl Policy {
             fallbacks: fallbacks
                 .map(|pool| PoolKey::new(cluster, pool.name.as_str()))
                 .collect(),
+            lever,
             mode: match policy.spec.mode {
                 api::policy::Mode::Recommend => Mode::Recommend,
                 api::policy::Mode::Enforce => Mode::Enforce,

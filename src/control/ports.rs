@@ -12,6 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::policy::config::{Micro, Millis};
@@ -285,6 +286,25 @@ pub trait NodePools {
         count: u32,
     ) -> impl Future<Output = Result<Accepted, PoolError>>;
 
+    /// Asks for `least` as the fewest nodes that the pool's own autoscaler keeps, under the same condition. The count stays
+    /// as it is; the autoscaler sees to it.
+    ///
+    /// # Errors
+    /// As [`Self::resize`]. Without an implementation there is no such autoscaler.
+    fn set_least(
+        &self,
+        pool: &PoolKey,
+        _seen: &Pool,
+        _least: u32,
+    ) -> impl Future<Output = Result<Accepted, PoolError>> {
+        let error = PoolError {
+            kind: PoolErrorKind::BadRequest,
+            code: "NoAutoscaler".to_owned(),
+            message: format!("{pool} has no autoscaler that keeps a fewest"),
+        };
+        std::future::ready(Err(error))
+    }
+
     /// How an operation is getting on.
     ///
     /// # Errors
@@ -328,7 +348,34 @@ pub enum PoolAutoscaler {
     /// It does not.
     Off,
     /// It does; writing the count would be undone or refused.
-    On,
+    On {
+        /// The fewest nodes that it keeps.
+        least: u32,
+        /// The most that it asks for.
+        most: u32,
+    },
+}
+
+/// What of a pool is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Lever {
+    /// Its count.
+    #[default]
+    Count,
+    /// The fewest nodes that its own autoscaler keeps.
+    Least,
+}
+
+impl Pool {
+    /// Where a lever stands; nowhere if the pool has none.
+    #[must_use]
+    pub fn stands_at(&self, lever: Lever) -> Option<u32> {
+        match (lever, self.autoscaler) {
+            (Lever::Count, _) => Some(self.count),
+            (Lever::Least, PoolAutoscaler::On { least, .. }) => Some(least),
+            (Lever::Least, PoolAutoscaler::Off) => None,
+        }
+    }
 }
 
 /// A resize that was accepted.

@@ -105,6 +105,8 @@ pub enum Naming {
     Named,
     /// Not at all.
     Unseen,
+    /// Not at all, and nobody here chooses: the pool's own autoscaler does, which sees their pods.
+    Autoscaler,
 }
 
 /// Who is expected to report.
@@ -284,6 +286,7 @@ impl Roster {
             nodes: match naming {
                 Naming::Named if seen => Nodes::Named(&self.nodes),
                 Naming::Named | Naming::Unseen => Nodes::Unseen,
+                Naming::Autoscaler => Nodes::Interchangeable,
             },
             node_price: self.counts.node_price,
             ..Observation::default()

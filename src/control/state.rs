@@ -9,6 +9,8 @@ use crate::policy::Memory;
 use crate::policy::config::Millis;
 use crate::policy::observation::{Failure, Now};
 
+use super::ports::Lever;
+
 /// The version of [`Saved`] that this build writes, and the only one it reads.
 pub const STATE_VERSION: u32 = 1;
 
@@ -71,6 +73,9 @@ pub struct Arrival {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InFlight {
+    /// What was written. What is asked for of either is a number of nodes.
+    #[serde(default)]
+    pub lever: Lever,
     /// Count before.
     pub from: u32,
     /// Count asked for.

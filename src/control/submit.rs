@@ -16,7 +16,7 @@ use super::deadline::with_timeout;
 use super::flight::ASK_AGAIN_MS;
 use super::policy::Mode;
 use super::ports::{
-    Accepted, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolState, Ports,
+    Accepted, Lever, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolState, Ports,
 };
 use super::roster::Naming;
 use super::session::{Session, Touched, Track};
@@ -41,6 +41,9 @@ type Refusal = (&'static str, String);
 fn refusal<T>(word: &'static str, message: impl std::fmt::Display) -> Result<T, Refusal> {
     Err((word, message.to_string()))
 }
+
+/// The autoscaler's least is what is wanted already. What it then does to the count is what was decided.
+const FLOOR_STANDS: &str = "FloorStands";
 
 /// Does what was decided, as far as the world lets it.
 pub(super) async fn act<P: Ports, W: Watch>(
@@ -73,8 +76,10 @@ pub(super) async fn act<P: Ports, W: Watch>(
             break;
         };
         let now = shared.now();
-        session.memory.not_sent();
-        session.touched = Touched::Yes;
+        if word != FLOOR_STANDS {
+            session.memory.not_sent();
+            session.touched = Touched::Yes;
+        }
         tell_once(shared, session, resize, (word, &message), now);
         let Some(next) = after_capacity_failure(session, resize, word, now) else {
             break;
@@ -258,7 +263,13 @@ async fn send<P: Ports, W: Watch>(
         ("sending", ""),
         now,
     );
-    let sending = shared.ports.pools().resize(&key, &pool, resize.to);
+    let pools = shared.ports.pools();
+    let sending = async {
+        match session.policy.lever {
+            Lever::Count => pools.resize(&key, &pool, resize.to).await,
+            Lever::Least => pools.set_least(&key, &pool, resize.to).await,
+        }
+    };
     let answer = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, sending).await;
     let answer = answer.unwrap_or_else(|_| Err(no_answer()));
     answered(shared, session, resize, answer).await
@@ -279,15 +290,24 @@ fn within_limits<P: Ports, W: Watch>(
                 format!("no pool may have more than {most} nodes"),
             );
         }
+        let autoscaler = session.pools.get(resize.index).and_then(most_of_autoscaler);
+        if let Some(most) = autoscaler.filter(|_| session.policy.lever == Lever::Least) {
+            resize.to = resize.to.min(most.max(resize.from));
+            if resize.to == resize.from {
+                let message = format!("the pool's autoscaler has at most {most} nodes");
+                return refusal("AutoscalerLimit", message);
+            }
+        }
         return Ok(resize);
     }
-    if session.policy.config.scale_in.victims != VictimPolicy::PlatformChooses {
+    let platform_chooses = session.policy.lever == Lever::Count;
+    if platform_chooses && session.policy.config.scale_in.victims != VictimPolicy::PlatformChooses {
         return refusal(
             "ScaleInByName",
             "releasing nodes by name is not part of this version; `victims: PlatformChooses` shrinks by count",
         );
     }
-    if shared.settings.platform_chooses == PlatformChooses::Refused {
+    if platform_chooses && shared.settings.platform_chooses == PlatformChooses::Refused {
         return refusal(
             "PlatformChoosesRefused",
             "`limits.allowPlatformChooses` is off in the configuration",
@@ -315,6 +335,14 @@ fn within_limits<P: Ports, W: Watch>(
         );
     }
     Ok(resize)
+}
+
+/// The most that the pool's own autoscaler asks for.
+fn most_of_autoscaler(track: &Track) -> Option<u32> {
+    match track.last.as_ref()?.autoscaler {
+        PoolAutoscaler::On { most, .. } => Some(most),
+        PoolAutoscaler::Off => None,
+    }
 }
 
 /// Whether the decision is still to be carried out.
@@ -377,18 +405,28 @@ async fn look_again<P: Ports, W: Watch>(
     let Some(pool) = pool else {
         return refusal("PoolUnreadable", "the pool is not in the group");
     };
+    let lever = session.policy.lever;
     match (pool.state, pool.autoscaler) {
-        (_, PoolAutoscaler::On) => {
+        (_, PoolAutoscaler::On { .. }) if lever == Lever::Count => {
             return refusal(
                 "ConflictingAutoscaler",
                 "the cluster autoscaler owns the pool's count",
             );
         }
+        (_, PoolAutoscaler::Off) if lever == Lever::Least => {
+            return refusal(
+                "NoAutoscaler",
+                "the pool has no cluster autoscaler whose least could be set; turn it on, or use actuation Count",
+            );
+        }
+        (_, PoolAutoscaler::On { least, most }) if least == resize.to || most < resize.to => {
+            return floor_stands(resize, least, most);
+        }
         (PoolState::Busy, _) => return refusal("PoolBusy", "an operation is running in the pool"),
         (PoolState::Stopped, _) => return refusal("PoolStopped", "the pool is stopped"),
         (PoolState::Steady | PoolState::Failed, _) => {}
     }
-    if resize.to < resize.from {
+    if resize.to < resize.from && lever == Lever::Count {
         match views(shared, session).await {
             Ok(None) => {}
             Ok(Some(views))
@@ -408,6 +446,16 @@ async fn look_again<P: Ports, W: Watch>(
     Ok(pool)
 }
 
+/// Nothing is to be written: the autoscaler has been told, or was given other bounds since.
+fn floor_stands(resize: Resize, least: u32, most: u32) -> Result<Pool, Refusal> {
+    if most < resize.to {
+        let message = format!("the most of the pool's autoscaler is {most} now");
+        return refusal("Changed", message);
+    }
+    let message = format!("the pool's autoscaler keeps {least} nodes at least already, and does the rest");
+    refusal(FLOOR_STANDS, message)
+}
+
 /// Writes the request down before it is sent.
 fn note_sent(session: &mut Session, resize: Resize, pool: &Pool, now: Now) {
     let asked = session.asked();
@@ -415,6 +463,7 @@ fn note_sent(session: &mut Session, resize: Resize, pool: &Pool, now: Now) {
         return;
     };
     track.in_flight = Some(InFlight {
+        lever: session.policy.lever,
         from: resize.from,
         to: resize.to,
         etag: pool.etag.clone(),

@@ -123,6 +123,14 @@ impl<P: NodePools, C: Clock> NodePools for Throttled<P, C> {
         answer
     }
 
+    async fn set_least(&self, pool: &PoolKey, seen: &Pool, least: u32) -> Result<Accepted, PoolError> {
+        self.forget();
+        self.resizes.take(pool, &self.clock)?;
+        let answer = self.inner.set_least(pool, seen, least).await;
+        self.resizes.heed(pool, &answer, &self.clock);
+        answer
+    }
+
     async fn poll(&self, pool: &PoolKey, operation: &str) -> Result<Progress, PoolError> {
         self.forget();
         let scope = self.subscription(pool);

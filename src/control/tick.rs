@@ -17,7 +17,7 @@ use crate::policy::windows::Delta;
 use super::deadline::with_timeout;
 use super::flight::{self, Settled};
 use super::ports::{
-    Answer, ClusterError, ClusterView as _, Completeness, MetricsSource as _, NodePools as _, Pool,
+    Answer, ClusterError, ClusterView as _, Completeness, Lever, MetricsSource as _, NodePools as _, Pool,
     PoolError, PoolErrorKind, PoolState, Ports, Progress, ReadRequest, SourceError, SourceErrorKind,
     StateStore as _, View,
 };
@@ -252,7 +252,9 @@ async fn settle<P: Ports, W: Watch>(shared: &Shared<P, W>, session: &mut Session
         .enumerate()
         .filter(|(index, seen)| note_count(session, *index, seen, now))
         .count();
-    if taken_back > 0 && before.is_some() {
+    let follows = session.policy.lever == Lever::Least && before != Some(session.asked());
+    let ours = session.memory.intent.map(|intent| intent.to) == Some(session.asked());
+    if before.is_some() && (taken_back > 0 || follows && !ours) {
         session.memory.taken_back(session.asked());
         session.touched = Touched::Yes;
     }
@@ -472,7 +474,11 @@ fn decide<P: Ports, W: Watch>(
         reads: intake.reads(),
     };
     windows.ingest(&delta);
-    let mut observation: Observation<'_> = roster.observation(Naming::Unseen);
+    let naming = match policy.lever {
+        Lever::Count => Naming::Unseen,
+        Lever::Least => Naming::Autoscaler,
+    };
+    let mut observation: Observation<'_> = roster.observation(naming);
     observation.operation = operation(pools, sight);
     observation.freeze = shared.freeze.get();
     let before = (*touched == Touched::Yes && journal.sink.is_some()).then(|| memory.clone());

@@ -78,6 +78,8 @@ struct Properties {
     provisioning_state: Option<String>,
     power_state: Option<PowerState>,
     enable_auto_scaling: Option<bool>,
+    min_count: Option<u32>,
+    max_count: Option<u32>,
     vm_size: Option<String>,
     r#type: Option<String>,
     scale_set_priority: Option<String>,
@@ -122,7 +124,11 @@ impl AgentPool {
             etag: properties.e_tag.filter(|etag| !etag.is_empty()),
             state,
             autoscaler: match properties.enable_auto_scaling {
-                Some(true) => PoolAutoscaler::On,
+                // Without its bounds nothing may be set: a most of zero lets nothing through.
+                Some(true) => PoolAutoscaler::On {
+                    least: properties.min_count.unwrap_or(0),
+                    most: properties.max_count.unwrap_or(0),
+                },
                 Some(false) | None => PoolAutoscaler::Off,
             },
             vm_size: properties.vm_size,
@@ -141,10 +147,22 @@ impl AgentPool {
     /// # Errors
     /// [`DocumentError`] if the document has a member twice: which of the two is meant nobody can say.
     pub fn resized(&self, count: u32) -> Result<String, DocumentError> {
+        self.with("count", count)
+    }
+
+    /// The body of a PUT that asks the pool's autoscaler for `least` nodes at least, and for nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::resized`].
+    pub fn with_least(&self, least: u32) -> Result<String, DocumentError> {
+        self.with("minCount", least)
+    }
+
+    fn with(&self, property: &str, number: u32) -> Result<String, DocumentError> {
         let mut body = Object::default();
         for (name, value) in members(&self.document)? {
             match name.as_ref() {
-                "properties" => body.push(&name, &resized_properties(value, count)?),
+                "properties" => body.push(&name, &properties_with(value, property, number)?),
                 name if READ_ONLY.contains(&name) => {}
                 name => body.push(name, value),
             }
@@ -168,16 +186,23 @@ fn state(provisioning_state: &str) -> PoolState {
     }
 }
 
-fn resized_properties(properties: &str, count: u32) -> Result<String, DocumentError> {
-    let mut resized = Object::default();
+fn properties_with(properties: &str, property: &str, number: u32) -> Result<String, DocumentError> {
+    let mut changed = Object::default();
+    let mut is_there = false;
     for (name, value) in members(properties)? {
         match name.as_ref() {
-            "count" => resized.push(&name, &count.to_string()),
+            name if name == property => {
+                is_there = true;
+                changed.push(name, &number.to_string());
+            }
             name if NOT_SENT.contains(&name) => {}
-            name => resized.push(name, value),
+            name => changed.push(name, value),
         }
     }
-    Ok(resized.close())
+    if !is_there {
+        changed.push(property, &number.to_string());
+    }
+    Ok(changed.close())
 }
 
 /// A JSON object that is written member by member.

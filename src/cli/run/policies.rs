@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gpuscale::api::bounds::{Actuation, TargetKind};
+use gpuscale::api::bounds::TargetKind;
 use gpuscale::api::{self, GpuScalePolicy};
 use gpuscale::check::documents;
 use gpuscale::config::Config;
@@ -144,11 +144,6 @@ fn document(text: &str, config: &Config, acting: Acting) -> Result<Option<Policy
     if read.spec.target_ref.kind != TargetKind::AksNodePool {
         return Ok(None);
     }
-    if read.spec.actuation() == Actuation::AutoscalerFloor {
-        return Err("`actuation: AutoscalerFloor` is not part of this version; leave the pool to its autoscaler, or turn that \
-                    off and use Count"
-            .to_owned());
-    }
     let clusters = config.cluster_names();
     let alone = match clusters[..] {
         [only] => only,
@@ -271,7 +266,7 @@ spec:
         let other_cluster = policy("d", "").replace("name: a100 }", "name: a100, cluster: dev }");
         let floor = policy(
             "e",
-            "  actuation: AutoscalerFloor\n  scaleIn: { victims: PlatformChooses }\n",
+            "  actuation: AutoscalerFloor\n  fallbackNodePools: [ { name: b } ]\n",
         );
         let files = [
             ("1.yaml", "kind: Pod"),
@@ -286,7 +281,7 @@ spec:
             ("2.yaml`, document at line 9", "policy `default/a` is there twice"),
             ("3.yaml", "`metricsSource: other` is not under `metricsSources` in the configuration, which has `default`"),
             ("4.yaml", "`targetRef.cluster: dev` is not under `aksClusters` in the configuration, which has `prod`"),
-            ("5.yaml", "AutoscalerFloor"),
+            ("5.yaml", "remove fallbackNodePools"),
         ]) {
             assert!(problem.contains(file) && problem.contains(words), "{problem}");
         }

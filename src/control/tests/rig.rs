@@ -72,6 +72,14 @@ impl World {
         self.pools.borrow_mut().insert(name.to_owned(), pool);
     }
 
+    /// The pool's own autoscaler sets its count.
+    pub(super) fn autoscale(&self, name: &str, count: u32) {
+        if let Some(pool) = self.pools.borrow_mut().get_mut(name) {
+            pool.count = count;
+            pool.etag.push('*');
+        }
+    }
+
     pub(super) fn set(&self, port: &str, mood: Mood) {
         self.moods.borrow_mut().insert(port.to_owned(), mood);
     }
@@ -275,6 +283,26 @@ impl NodePools for Rig {
         let fails = self.0.mood("poll").await == Mood::Fails;
         Ok(Accepted {
             operation: fails.then(|| "op".to_owned()),
+            retry_after_ms: None,
+        })
+    }
+
+    async fn set_least(&self, pool: &PoolKey, seen: &Pool, wanted: u32) -> Result<Accepted, PoolError> {
+        self.0.note(format!("least {} {wanted}", pool.name));
+        let mood = self.0.mood("resize").await;
+        if let Some(place) = self.0.pools.borrow_mut().get_mut(&*pool.name) {
+            assert_eq!(place.etag, seen.etag, "If-Match");
+            let PoolAutoscaler::On { least, .. } = &mut place.autoscaler else {
+                panic!("the pool has no autoscaler");
+            };
+            *least = wanted;
+            place.etag.push('+');
+        }
+        if mood == Mood::LosesReply {
+            return pending().await;
+        }
+        Ok(Accepted {
+            operation: None,
             retry_after_ms: None,
         })
     }

@@ -82,7 +82,7 @@ fn states_are_those_of_the_contract() {
 #[test]
 fn what_decides_is_read_and_null_is_absent() {
     let document = json!({ "properties": {
-        "count": 0, "eTag": null, "enableAutoScaling": true, "scaleSetPriority": "Spot", "type": "VirtualMachines",
+        "count": 0, "eTag": null, "enableAutoScaling": true, "minCount": 2, "maxCount": 7, "scaleSetPriority": "Spot", "type": "VirtualMachines",
         "status": { "provisioningError": { "code": "AllocationFailed" } },
     } });
     let pool = read(&document);
@@ -92,7 +92,7 @@ fn what_decides_is_read_and_null_is_absent() {
     );
     assert_eq!(
         (pool.autoscaler, pool.purchase),
-        (PoolAutoscaler::On, Purchase::Spot)
+        (PoolAutoscaler::On { least: 2, most: 7 }, Purchase::Spot)
     );
     assert_eq!(pool.kind.as_deref(), Some("VirtualMachines"));
     assert_eq!(pool.error, Some(json!({ "code": "AllocationFailed" })));
@@ -206,7 +206,7 @@ proptest! {
     ) {
         let mut properties = unknown;
         // What is read has its own form; all else may be anything.
-        for name in ["powerState", "enableAutoScaling", "vmSize", "type", "scaleSetPriority", "status", "provisioningState"] {
+        for name in ["powerState", "enableAutoScaling", "vmSize", "type", "scaleSetPriority", "status", "provisioningState", "minCount", "maxCount"] {
             properties.remove(name);
         }
         properties.insert("count".to_owned(), json!(count));
@@ -219,6 +219,11 @@ proptest! {
         let put = body(&document, wanted);
         prop_assert_eq!(&put, &expected(&document, wanted));
         prop_assert!(put["properties"].get("nodeImageVersion").is_none());
+        // The same for the least of the pool's autoscaler, whether it was written before or not.
+        let least: Value = serde_json::from_str(&read(&document).with_least(wanted).unwrap()).unwrap();
+        let mut wished = expected(&document, count);
+        wished["properties"]["minCount"] = json!(wanted);
+        prop_assert_eq!(least, wished);
         // What was sent can be read, and sent again without a change.
         let again = read(&put);
         prop_assert_eq!(again.count, wanted);

@@ -34,7 +34,11 @@ impl Site {
     /// The cluster autoscaler takes the pool over, and after some minutes its count.
     pub fn autoscaler_on(&mut self, now_ms: Millis, by: i32, notes: &mut Notes) {
         let kind = ArmFaultKind::AutoscalerOn;
-        self.autoscale(now_ms, PoolAutoscaler::On, notes);
+        let on = PoolAutoscaler::On {
+            least: 0,
+            most: 1_000,
+        };
+        self.autoscale(now_ms, on, notes);
         self.strike(now_ms, kind, notes);
         if by != 0 {
             let index = self.foreign_writes;
@@ -47,7 +51,7 @@ impl Site {
     pub fn autoscale(&mut self, now_ms: Millis, to: PoolAutoscaler, notes: &mut Notes) {
         self.autoscaler = to;
         self.changed();
-        let on = to == PoolAutoscaler::On;
+        let on = to != PoolAutoscaler::Off;
         notes.push((now_ms, Event::Autoscaler { pool: self.id, on }));
     }
 
@@ -94,7 +98,7 @@ impl Site {
     ) -> Wrote {
         let refused = self.power == Power::Stopped
             || self.running.is_some()
-            || (self.autoscaler == PoolAutoscaler::On && kind != ArmFaultKind::AutoscalerOn);
+            || (self.autoscaler != PoolAutoscaler::Off && kind != ArmFaultKind::AutoscalerOn);
         let (pool, from) = (self.id, self.count);
         let moved = |by: i32| from.saturating_add_signed(by).min(self.setup.largest);
         let to = Some(moved(by)).filter(|to| *to != from).unwrap_or(moved(-by));

@@ -136,7 +136,7 @@ impl Site {
             etag_current: if_match == self.etag,
             ours_running: running(Whose::Ours),
             foreign_running: running(Whose::Foreign),
-            autoscaler: self.autoscaler == PoolAutoscaler::On,
+            autoscaler: self.autoscaler != PoolAutoscaler::Off,
             answer,
         }
     }
@@ -149,7 +149,7 @@ impl Site {
         if self.power == Power::Stopped {
             return Err((Refusal::STOPPED, Some(ArmFaultKind::Stopped)));
         }
-        if self.autoscaler == PoolAutoscaler::On {
+        if self.autoscaler != PoolAutoscaler::Off {
             return Err((Refusal::AUTOSCALED, Some(ArmFaultKind::AutoscalerOn)));
         }
         let stale = (if_match != self.etag).then_some((Refusal::STALE, None));

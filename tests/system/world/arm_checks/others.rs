@@ -60,7 +60,7 @@ pub(super) fn the_autoscaler_owns_the_count(seed: u64) {
     let before = stage.read();
     stage.set(ArmFault::AutoscalerOn { by: 2 });
     let during = stage.read();
-    assert_eq!(during.autoscaler, PoolAutoscaler::On);
+    assert_ne!(during.autoscaler, PoolAutoscaler::Off);
     assert_ne!(during.etag, before.etag);
     let (refused, arrived) = stage.put(&during.etag, 8);
     assert_eq!(refused.unwrap_err().kind, PoolErrorKind::BadRequest);
