@@ -36,7 +36,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use backends::{Program, find, prometheus, wait_for};
+use backends::{Program, find, prometheus};
 
 const GPU: i64 = 1_000_000;
 
@@ -63,7 +63,8 @@ spec:
     - name: gpu
       dcgm: { metric: GpuUtilization }
       targetPercentage: 75
-      up: { above: 80, for: 10s, rule: Mean }
+      window: 15s
+      up: { above: 80, for: 15s, rule: Mean }
       down: { below: 5, for: 20s, rule: Hold }
   minNodes: 1
   maxNodes: 8
@@ -87,6 +88,11 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::of(SCENARIO)
+    }
+
+    fn of(scenario: &str) -> Self {
+        let scenario = Scenario::from_yaml(scenario).unwrap();
         let (stop, stopped) = oneshot::channel();
         let (started, starting) = channel();
         let thread = thread::spawn(move || {
@@ -94,7 +100,6 @@ impl Cluster {
             runtime.enable_all().build().unwrap().block_on(async {
                 let clock = SystemClock::new();
                 let reading: ClockReading = Arc::new(move || clock.now());
-                let scenario = Scenario::from_yaml(SCENARIO).unwrap();
                 let listen = "127.0.0.1:0".parse().unwrap();
                 let running = Emulator::start(&scenario, reading, listen).await.unwrap();
                 let handle = running.handle().clone();
@@ -248,7 +253,9 @@ impl Process {
         let kept = Arc::clone(&all);
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                let once = line.matches("\"message\":").count() == 1;
+                let read = serde_json::from_str(&line).ok().filter(|_| once);
+                let line: Value = read.unwrap_or(Value::String(line));
                 kept.lock().unwrap().push(line.clone());
                 let _ = tell.send(line);
             }
@@ -293,6 +300,10 @@ impl Process {
         let status = self.child.wait().unwrap();
         let all = self.all.lock().unwrap().clone();
         assert!(status.success(), "{status}: {all:#?}");
+        assert!(
+            all.iter().all(Value::is_object),
+            "every line is an object with one message: {all:#?}"
+        );
         all
     }
 }
@@ -327,7 +338,11 @@ fn no_request_was_wrong(cluster: &Cluster) {
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    wait_for(what, || is_so().then_some(()));
+    let until = Instant::now() + Duration::from_secs(180);
+    while !is_so() {
+        assert!(Instant::now() < until, "gave up waiting for {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -348,6 +363,12 @@ fn killed_fifty_times_it_ends_where_an_undisturbed_run_does() {
         let mut process = files.start();
         let wait = Duration::from_millis(500 + chance.next_u64() % 6_000);
         thread::sleep(wait);
+        assert_eq!(
+            process.child.try_wait().unwrap(),
+            None,
+            "{:?}",
+            process.all.lock().unwrap()
+        );
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         let under_way = disturbed.handle.pool("a100").unwrap().state != "Succeeded";
@@ -411,7 +432,8 @@ fn what_is_met_is_sent_within_one_interval() {
     let files = Files::new(&cluster);
     let policy = POLICY
         .replace("evaluationInterval: 5s", "evaluationInterval: 15s")
-        .replace("for: 10s, rule: Mean", "for: 30s, rule: Hold");
+        .replace("for: 15s, rule: Mean", "for: 30s, rule: Hold")
+        .replace("for: 20s, rule: Hold", "for: 30s, rule: Hold");
     fs::write(files.policy(), policy).unwrap();
     let process = files.start();
     process.line(|line| line["message"] == "decided" && line["from"] == 2);
@@ -556,6 +578,44 @@ fn once_decides_and_says_why_and_a_dry_run_sends_nothing() {
         said.contains("no decision: PoolUnreadable: gone (ResourceNotFound)"),
         "{said}"
     );
+}
+
+#[test]
+fn with_an_autoscaler_its_least_is_moved_and_the_count_left_to_it() {
+    let scenario = SCENARIO.replace(
+        "count: 2,",
+        "count: 2, enableAutoScaling: true, minCount: 1, maxCount: 4,",
+    );
+    let cluster = Cluster::of(&scenario);
+    let files = Files::new(&cluster);
+    let policy = POLICY.replace(
+        "  scaleIn: { victims: PlatformChooses }\n",
+        "  actuation: AutoscalerFloor\n",
+    );
+    fs::write(files.policy(), policy).unwrap();
+    cluster.demand(2.0);
+    let process = files.start();
+    process.line(accepted);
+    process.line(|line| line["what"] == "succeeded");
+    wait_until("the node that the autoscaler brings", || cluster.count() == 3);
+    // Idle is idle: the least comes down without anybody's leave, since the autoscaler sees the pods.
+    cluster.demand(0.0);
+    let down = process.line(|line| accepted(line) && line["to"] == 1);
+    assert_eq!(down["from"], 3, "{down}");
+    process.line(|line| line["what"] == "succeeded");
+    process.stop();
+    let log = cluster.handle.log();
+    let puts = log.iter().filter(|logged| logged.target == Target::PutPool);
+    let written: Vec<(Value, Value)> = puts
+        .map(|put| {
+            let body: Value = serde_json::from_str(&put.call.body).unwrap();
+            let properties = &body["properties"];
+            (properties["count"].clone(), properties["minCount"].clone())
+        })
+        .collect();
+    assert_eq!(written, [(2.into(), 3.into()), (3.into(), 1.into())]);
+    assert_eq!(cluster.count(), 3, "the autoscaler takes its time");
+    assert_eq!(cluster.handle.violations(), []);
 }
 
 #[test]
