@@ -185,14 +185,12 @@ fn judged() -> Result<Judged, Error> {
 fn case(demand: &Demand, judged: &Judged) -> Result<Case, Error> {
     let size = sizes::of(VM_SIZE);
     let emulated = Scenario::example();
-    let ms =
-        |delay: gpuscale::api::duration::HumanDuration| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
     let pool = Pool {
         gpus_per_node: size.map_or(1, |size| size.gpus),
         vm_size: Some(VM_SIZE.to_owned()),
         node_price: size.and_then(|size| size.price),
-        boot: BootDelay::Constant(ms(emulated.boot_delay)),
-        driver_delay_ms: ms(emulated.driver_delay),
+        boot: BootDelay::Constant(emulated.boot_delay.as_millis()),
+        driver_delay_ms: emulated.driver_delay.as_millis(),
         initial_nodes: Some(NODES),
         ..Pool::default()
     };

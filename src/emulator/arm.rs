@@ -140,6 +140,7 @@ impl Arm {
     }
 
     /// Name of the cluster.
+    #[must_use]
     pub fn cluster_name(&self) -> &str {
         &self.place.cluster
     }

@@ -102,10 +102,8 @@ fn printable(bytes: &[u8]) -> String {
     letters.collect::<String>().trim().to_owned()
 }
 
-/// Addresses of operations, waits, dates and etags of all kinds, with bodies of all kinds. The client ends within its time,
-/// keeps to its own server, and says either that it was accepted or why not.
-#[test]
-fn answers() {
+/// A server that shows the pool, and says to everything else what it is given.
+fn serving() -> (Hostile, Arc<Mutex<String>>) {
     let next: Arc<Mutex<String>> = Arc::default();
     let answer = Arc::clone(&next);
     let server = Hostile::asked(move |heard, stream| {
@@ -116,6 +114,14 @@ fn answers() {
         };
         stream.write_all(text.as_bytes())
     });
+    (server, next)
+}
+
+/// Addresses of operations, waits, dates and etags of all kinds, with bodies of all kinds. The client ends within its time,
+/// keeps to its own server, and says either that it was accepted or why not.
+#[test]
+fn answers() {
+    let (server, next) = serving();
     let home = format!("http://{}", server.at);
     let config = Config::parse(&format!(
         "aksClusters: {{ c: {{ subscriptionId: 00000000-0000-0000-0000-000000000000, resourceGroup: r, name: c,

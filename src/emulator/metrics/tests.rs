@@ -1,6 +1,7 @@
 //! Pages that our own readers read, and answers that our own reader believes.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -34,7 +35,10 @@ fn after(minutes: Millis, more: &str) -> (Arm, Metrics) {
 
 fn ask(metrics: &Metrics, query: &str, at_ms: Millis) -> Reply {
     let mut call = Call::new(Method::Post, "/prometheus/api/v1/query");
-    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut encoded = String::new();
+    for byte in query.bytes() {
+        write!(encoded, "%{byte:02X}").unwrap();
+    }
     call.body = format!("query={encoded}&time={}.{:03}", at_ms / 1000, at_ms % 1000);
     metrics.handle(at_ms, &call)
 }

@@ -23,6 +23,7 @@ fn classed(status: u16, code: &str, message: &str) -> PoolError {
 }
 
 /// The table of the field: status, code, words, class.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn field() -> Vec<(u16, &'static str, String, PoolErrorKind)> {
     let no_limit = COMPUTE_QUOTA.replace("Limit: 48", "Limit: 0");
     vec![
