@@ -399,6 +399,9 @@ fn summary(document: &Document, args: &DemoArgs, terminal: &Terminal) -> String 
     let mut lines = vec![String::new(), document.scenario.headline(), table];
     let conclusions = sentence::conclusions(&document.rows);
     lines.extend(conclusions.iter().map(|sentence| terminal.wrapped(sentence)));
+    let note = "the demo's policy lets go within minutes, so that there is something to see in two; `gpuscale quality` judges \
+                the defaults on weeks";
+    lines.push(terminal.wrapped(note));
     match &args.report {
         Some(path) => lines.push(format!("the run as a page: {}", path.display())),
         None => lines.push("the run as a page: `gpuscale demo --report demo.html`".to_owned()),
