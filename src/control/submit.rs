@@ -406,26 +406,7 @@ async fn look_again<P: Ports, W: Watch>(
         return refusal("PoolUnreadable", "the pool is not in the group");
     };
     let lever = session.policy.lever;
-    match (pool.state, pool.autoscaler) {
-        (_, PoolAutoscaler::On { .. }) if lever == Lever::Count => {
-            return refusal(
-                "ConflictingAutoscaler",
-                "the cluster autoscaler owns the pool's count",
-            );
-        }
-        (_, PoolAutoscaler::Off) if lever == Lever::Least => {
-            return refusal(
-                "NoAutoscaler",
-                "the pool has no cluster autoscaler whose least could be set; turn it on, or use actuation Count",
-            );
-        }
-        (_, PoolAutoscaler::On { least, most }) if least == resize.to || most < resize.to => {
-            return floor_stands(resize, least, most);
-        }
-        (PoolState::Busy, _) => return refusal("PoolBusy", "an operation is running in the pool"),
-        (PoolState::Stopped, _) => return refusal("PoolStopped", "the pool is stopped"),
-        (PoolState::Steady | PoolState::Failed, _) => {}
-    }
+    may_be_written(&pool, lever, resize)?;
     if resize.to < resize.from && lever == Lever::Count {
         match views(shared, session).await {
             Ok(None) => {}
@@ -446,14 +427,40 @@ async fn look_again<P: Ports, W: Watch>(
     Ok(pool)
 }
 
-/// Nothing is to be written: the autoscaler has been told, or was given other bounds since.
-fn floor_stands(resize: Resize, least: u32, most: u32) -> Result<Pool, Refusal> {
-    if most < resize.to {
-        let message = format!("the most of the pool's autoscaler is {most} now");
-        return refusal("Changed", message);
+/// Whether what is wanted may be written to a pool as it is, by this lever.
+fn may_be_written(pool: &Pool, lever: Lever, resize: Resize) -> Result<(), Refusal> {
+    match (pool.state, pool.autoscaler) {
+        (_, PoolAutoscaler::On { .. }) if lever == Lever::Count => refusal(
+            "ConflictingAutoscaler",
+            "the cluster autoscaler owns the pool's count",
+        ),
+        (_, PoolAutoscaler::Off) if lever == Lever::Least => refusal(
+            "NoAutoscaler",
+            "the pool has no cluster autoscaler whose least could be set; turn it on, or use actuation Count",
+        ),
+        (_, PoolAutoscaler::On { most, .. }) if most < resize.to => {
+            let message = format!("the most of the pool's autoscaler is {most} now");
+            refusal("Changed", message)
+        }
+        (_, PoolAutoscaler::On { least, .. }) if stands(resize, least) => {
+            let message =
+                format!("the pool's autoscaler keeps {least} nodes at least already, and does the rest");
+            refusal(FLOOR_STANDS, message)
+        }
+        (PoolState::Busy, _) => refusal("PoolBusy", "an operation is running in the pool"),
+        (PoolState::Stopped, _) => refusal("PoolStopped", "the pool is stopped"),
+        (PoolState::Steady | PoolState::Failed, _) => Ok(()),
     }
-    let message = format!("the pool's autoscaler keeps {least} nodes at least already, and does the rest");
-    refusal(FLOOR_STANDS, message)
+}
+
+/// Whether an autoscaler that keeps `least` does what is wanted without being told. One that keeps fewer than a shrink asks
+/// for has grown by itself, and lets go by itself.
+fn stands(resize: Resize, least: u32) -> bool {
+    if resize.to > resize.from {
+        least >= resize.to
+    } else {
+        least <= resize.to
+    }
 }
 
 /// Writes the request down before it is sent.

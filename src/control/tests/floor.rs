@@ -77,6 +77,23 @@ fn the_least_comes_down_without_a_view_of_pods_because_the_autoscaler_has_one() 
 }
 
 #[test]
+fn a_shrink_never_raises_the_least() {
+    let world = autoscaled(10);
+    let more = "  minNodes: 1\n  actuation: AutoscalerFloor\n  behavior: { scaleDown: { stabilization: 1m, cooldown: 1m } }\n";
+    world.autoscale("a100", 6);
+    world.utilization.set(20.0);
+    let controller = controller(&world, Settings::default());
+    controller.set_policies(vec![policy("p", "a100", 0, more)]);
+    assert_eq!(world.run(controller.run(), 60 * MINUTE), Poll::Pending);
+    assert_eq!(
+        world.done("least"),
+        [""; 0],
+        "it keeps one, and has six by itself"
+    );
+    assert!(!world.done("action default/p a100 FloorStands").is_empty());
+}
+
+#[test]
 fn the_autoscalers_most_is_a_bound() {
     let world = autoscaled(2);
     ten_minutes(&world, vec![policy("p", "a100", 0, FLOOR)]);
