@@ -247,9 +247,12 @@ impl<P: Ports, W: Watch> Controller<P, W> {
     }
 
     /// Takes these policies in place of those it had. One that is gone is released: its pool stays as it is. One
-    /// that changed goes on with its memory and fresh windows.
+    /// that changed goes on with its memory and fresh windows. After [`Self::stop`] nothing begins any more.
     pub fn set_policies(&self, mut policies: Vec<Policy>) {
         let shared = &self.shared;
+        if shared.stopping.get() {
+            return;
+        }
         shared.owners.replace(settle_ownership(&mut policies));
         let (mut slots, mut leaving) = (shared.slots.borrow_mut(), shared.leaving.borrow_mut());
         let mut before = std::mem::take(&mut *slots);

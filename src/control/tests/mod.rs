@@ -176,6 +176,20 @@ fn an_orderly_stop_saves_last_and_ends_in_time_even_if_nobody_answers() {
 }
 
 #[test]
+fn what_comes_after_the_stop_does_not_begin() {
+    let world = World::new(2);
+    let controller = controller(&world, Settings::default());
+    controller.set_policies(Vec::new());
+    let mut running = Box::pin(controller.run());
+    assert_eq!(world.run(running.as_mut(), MINUTE), Poll::Pending);
+    controller.stop();
+    // A watch of somebody's that tells of a new policy at the same moment.
+    controller.set_policies(vec![policy("p", "a100", 0, "")]);
+    assert_eq!(world.run(running.as_mut(), 2 * MINUTE), Poll::Ready(()));
+    assert_eq!(world.done("tick"), [""; 0]);
+}
+
+#[test]
 fn a_panic_costs_a_policy_no_more_than_what_it_did_not_save() {
     let world = World::new(2);
     let controller = controller(&world, Settings::default());
