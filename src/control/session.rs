@@ -38,6 +38,8 @@ pub(super) struct Session {
     /// Timer of the last successful read of each selector.
     pub(super) read_ms: Vec<Option<Millis>>,
     pub(super) saved_ms: Option<Millis>,
+    /// On whose timer the saved state is.
+    saved_by: SavedBy,
     /// Since when a resize has been wanted, so that whoever waits longest goes first.
     pub(super) wanted_since_ms: Option<Millis>,
     /// Why the last resize that was decided was not sent: the word, the pool's place and the count.
@@ -49,6 +51,15 @@ pub(super) struct Session {
 pub(super) enum Touched {
     No,
     Yes,
+}
+
+/// On whose timer a saved state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SavedBy {
+    /// That of a process before this one, which is moved to this one's as far as the outage is known.
+    Another,
+    /// That of this process: it needs no moving, and moving it would make what was long ago recent.
+    This,
 }
 
 /// Where a session's memory is from.
@@ -153,6 +164,7 @@ impl Session {
             journal: Journal { sink, broken: None },
             source: SourceClock::default(),
             saved_ms: None,
+            saved_by: SavedBy::Another,
             wanted_since_ms: None,
             told: None,
             policy,
@@ -166,9 +178,25 @@ impl Session {
         self.journal.keep(|sink| sink.begin(&Beginning { policy, now }));
     }
 
+    /// The same policy after a panic: fresh windows, and the memory that was saved last.
+    pub(super) fn again(mut self, now: Now) -> Self {
+        let saved_by = self.saved_by();
+        let mut session = Self::new(self.policy, self.journal.sink.take(), now);
+        session.saved_by = saved_by;
+        session
+    }
+
+    fn saved_by(&self) -> SavedBy {
+        match self.saved_ms {
+            Some(_) => SavedBy::This,
+            None => self.saved_by,
+        }
+    }
+
     /// The same policy after an edit: fresh windows, the memory as it is. A policy that was given another pool knows
     /// nothing of it.
     pub(super) fn edited(self, policy: Rc<Policy>, now: Now) -> Self {
+        let saved_by = self.saved_by();
         let Self {
             journal,
             memory,
@@ -181,7 +209,7 @@ impl Session {
         let same_target = self.policy.target == policy.target;
         let mut session = Self::new(policy, journal.sink, now);
         session.source = source;
-        session.saved_ms = saved_ms;
+        (session.saved_ms, session.saved_by) = (saved_ms, saved_by);
         if !same_target {
             session.state = State::Live;
             return session;
@@ -210,11 +238,17 @@ impl Session {
         self.touched = Touched::Yes;
         let Some(saved) = saved else { return };
         let by_source = saved.source_ms.zip(self.source.known(now));
-        let outage_ms = by_source.map_or(0, |(then_ms, now_ms)| {
-            let by_source_ms = now_ms.saturating_sub(then_ms);
-            let by_wall_ms = now.wall_ms.saturating_sub(saved.saved_at.wall_ms);
-            by_source_ms.min(by_wall_ms).clamp(0, LONGEST_OUTAGE_MS)
-        });
+        let by_clocks = || {
+            by_source.map_or(0, |(then_ms, now_ms)| {
+                let by_source_ms = now_ms.saturating_sub(then_ms);
+                let by_wall_ms = now.wall_ms.saturating_sub(saved.saved_at.wall_ms);
+                by_source_ms.min(by_wall_ms).clamp(0, LONGEST_OUTAGE_MS)
+            })
+        };
+        let outage_ms = match self.saved_by {
+            SavedBy::This => now.timer_ms.saturating_sub(saved.saved_at.timer_ms),
+            SavedBy::Another => by_clocks(),
+        };
         let then = Now {
             wall_ms: 0,
             timer_ms: saved.saved_at.timer_ms,

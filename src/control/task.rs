@@ -186,7 +186,7 @@ async fn guarded_tick<P: Ports, W: Watch>(
         Ok(Err(_)) => told(TickResult::TimedOut),
         Err(panic) => {
             told(TickResult::Panicked(&panic));
-            return Box::new(Session::new(policy, session.journal.sink.take(), shared.now()));
+            return Box::new(session.again(shared.now()));
         }
     }
     session

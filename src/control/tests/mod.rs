@@ -208,6 +208,23 @@ fn a_panic_costs_a_policy_no_more_than_what_it_did_not_save() {
 }
 
 #[test]
+fn time_goes_on_while_a_policy_panics() {
+    let world = World::new(2);
+    let controller = controller(&world, Settings::default());
+    controller.set_policies(vec![policy("p", "a100", 0, "")]);
+    let mut running = Box::pin(controller.run());
+    assert_eq!(world.run(running.as_mut(), 60 * MINUTE), Poll::Pending);
+    assert_eq!(world.count("a100"), 8, "it has all it may have");
+    let resized = world.store.borrow()["default/p"].memory.resized_at_ms;
+    world.set("metrics", Mood::Panics);
+    assert_eq!(world.run(running.as_mut(), 90 * MINUTE), Poll::Pending);
+    world.set("metrics", Mood::Works);
+    assert_eq!(world.run(running.as_mut(), 95 * MINUTE), Poll::Pending);
+    let after = world.store.borrow()["default/p"].memory.resized_at_ms;
+    assert_eq!(after, resized, "its last resize is as long ago as it is");
+}
+
+#[test]
 fn a_shrink_after_a_growth_that_failed_is_our_own_and_begins_a_cooldown() {
     let world = World::new(2);
     let settings = Settings {
