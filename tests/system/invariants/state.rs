@@ -153,7 +153,7 @@ pub struct State {
     pub seq: u64,
     pub up: bool,
     pub stopping_ms: Option<Millis>,
-    ended_ms: Millis,
+    pub ended_ms: Millis,
     pub frozen_ms: Option<Millis>,
     /// Pools with a submission that has not come back.
     pub submitting: Vec<PoolId>,
