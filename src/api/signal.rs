@@ -186,8 +186,8 @@ pub struct DcgmSource {
     /// counters file.
     pub metric: DcgmMetric,
 
-    /// Labels that the series must carry, matched exactly. Default none: the pool's nodes already select
-    /// them.
+    /// Labels that the series must carry, matched exactly. Default none: all devices of the source. Where nodes
+    /// are not seen and a source has several GPU pools, they have to name this one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub match_labels: BTreeMap<LabelName, LabelValue>,
