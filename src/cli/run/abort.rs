@@ -53,6 +53,13 @@ pub(in crate::cli) fn run(args: &AbortArgs, terminal: &Terminal) -> Result<(), E
         .enable_io()
         .enable_time()
         .build()?;
+    if !args.state.is_dir() {
+        let message = format!(
+            "there is no state folder `{}`; name the one of `run`",
+            args.state.display()
+        );
+        return Err(Error::Usage(message));
+    }
     let mut failed = Vec::new();
     for policy in &loaded.policies {
         let saved =

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gpuscale::api::bounds::TargetKind;
-use gpuscale::api::{self, GpuScalePolicy};
+use gpuscale::api::{self, GpuScalePolicy, QuerySource};
 use gpuscale::check::documents;
 use gpuscale::config::Config;
 use gpuscale::control::ports::PoolKey;
@@ -120,7 +120,12 @@ fn load(texts: &Texts, config: &Config, acting: Acting) -> Result<Loaded, Vec<St
                 Ok(Some(policy)) if !keys.insert(policy.key.clone()) => {
                     problems.push(format!("{place}: policy `{}` is there twice", policy.key));
                 }
-                Ok(Some(policy)) => loaded.policies.push(policy),
+                Ok(Some(policy)) => {
+                    loaded
+                        .notes
+                        .extend(unmatched(&policy).map(|note| format!("{place}: {note}")));
+                    loaded.policies.push(policy);
+                }
                 Ok(None) => loaded.notes.push(format!(
                     "{place}: it targets a ScaledObject, which has no node pool to resize; it is left alone"
                 )),
@@ -136,6 +141,20 @@ fn load(texts: &Texts, config: &Config, acting: Acting) -> Result<Loaded, Vec<St
     } else {
         Err(problems)
     }
+}
+
+/// What a policy reads that may be another pool's. There is no view of nodes here to tell them apart.
+fn unmatched(policy: &Policy) -> Option<String> {
+    let all = policy.queries.iter().any(
+        |query| matches!(&query.source, QuerySource::Dcgm { match_labels, .. } if match_labels.is_empty()),
+    );
+    all.then(|| {
+        format!(
+            "a signal of `{}` has no `matchLabels` and reads every GPU of its source; name those of its pool by a label, \
+             unless there are no others",
+            policy.key
+        )
+    })
 }
 
 /// One document; nothing if it is a policy for replicas.
