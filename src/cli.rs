@@ -32,12 +32,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::Error;
 
-const ABOUT: &str = "Judges and runs autoscaling policies for GPU node pools";
+const ABOUT: &str = "Resizes GPU node pools by policies, and judges such policies beforehand";
 
 const LONG_ABOUT: &str = "\
-Judges autoscaling policies for GPU node pools.
+Resizes GPU node pools by policies, and judges such policies beforehand.
 
-A policy is a GpuScalePolicy document. `simulate` replays a recorded demand through it and prints a \
+A policy is a GpuScalePolicy document. `run` resizes node pools of AKS by it. `simulate` replays a recorded demand through it and prints a \
 scorecard: what it cost and what it missed, beside the least that was possible and beside what people \
 run today. Node-hours and miss percentage always stand together, because either alone can be made as \
 good as one likes.";
@@ -45,7 +45,7 @@ good as one likes.";
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  2  an input cannot be used; the message says which, where and what to do
+  2  an input cannot be used, or the work could not be done; the message says which, where and what to do
   3  a gate failed (`--fail-if`, `--enforce-bars`), `check` found errors, or `replay` a difference
 
 Start here:

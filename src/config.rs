@@ -7,8 +7,8 @@
 //! mounted, printed and committed, and a credential in it is a credential published.
 //!
 //! Strict like the other documents: unknown fields are refused, and [`Config::problems`] holds fields against
-//! each other. Text in, values out; it opens no file and speaks to no source. This version reads the document
-//! to check it: the commands that connect to sources and clusters are not part of it.
+//! each other. Text in, values out; it opens no file and speaks to no source: `source` and `actuator`
+//! connect to what it names. `deploy/guide/configuration.md` tells administrators of every field.
 
 mod endpoint;
 mod problems;
@@ -158,8 +158,7 @@ pub struct Entra {
     /// Audience of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// File with the secret of the application `clientId`, read for each token. Only where there is neither workload identity
-    /// nor a managed one.
+    /// File with the secret of the application `clientId`, read for each token. It comes before every other identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<String>,
     /// Tenant of that application; that of the environment where it is not given.
@@ -337,7 +336,7 @@ pub enum Cloud {
 pub struct Listen {
     /// Metrics and health. Default 0.0.0.0:8080.
     pub metrics: String,
-    /// The external scaler. Default 0.0.0.0:9443.
+    /// The external scaler, which is not part of this version. Default 0.0.0.0:9443.
     pub scaler: String,
 }
 

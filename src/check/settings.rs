@@ -15,8 +15,9 @@ pub(super) fn check(page: &mut Page<'_>) {
         Err(error) => {
             let at = page.token(error.line, error.column);
             let (what, help) = culprit::split(&reworded(&error.message));
-            let help =
-                help.unwrap_or_else(|| help_of(&error.message, "`src/config.rs` documents all of them"));
+            let help = help.unwrap_or_else(|| {
+                help_of(&error.message, "`deploy/guide/configuration.md` has all of them")
+            });
             page.report(&documents::FIELD, at, label_of(&error.message), what)
                 .help(help);
             return;

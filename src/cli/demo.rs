@@ -86,7 +86,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// How many times as fast as real time it runs
+    /// How many times as fast as real time it runs, up to 240
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=240))]
     speed: u32,
 

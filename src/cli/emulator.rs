@@ -29,8 +29,8 @@ pub(super) const EXAMPLES: &str = "\
 A scenario; every part may be left out but `pools`:
   bootDelay: 8m
   pools:
-    a100: { vmSize: Standard_NC24ads_A100_v4, count: 2, demand: { recording: week.csv, scale: 0.5 } }
-    h100: { vmSize: Standard_NC40ads_H100_v5, capacity: { availableNodes: 1 } }
+    a100: { vmSize: Standard_NC24ads_A100_v4, count: 2, demand: { gpus: 1.5 } }
+    h100: { vmSize: Standard_NC40ads_H100_v5 }
   behavior: { deleteMachinesCount: never, errorDetail: messageOnly }
   faults: [ { on: putPool, after: 2, times: 1, effect: lostReply } ]
 
@@ -55,7 +55,7 @@ pub(super) struct EmulatorArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 
-    /// How many times as fast as real time it runs
+    /// How many times as fast as real time it runs, up to 10000
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     speed: u32,
 }

@@ -71,11 +71,11 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
-    /// Policies: a file, or a directory of `.yaml` files; may be given more than once
+    /// Policies: a file, or a directory of `.yaml`, `.yml` and `.json` files; may be given more than once
     #[arg(long = "policy", value_name = "PATH", required = true)]
     policies: Vec<PathBuf>,
 
-    /// Where to keep what must survive a restart, and the journal of every decision; needed to resize
+    /// Where to keep what must survive a restart, and the journal of every decision; required without `--dry-run`
     #[arg(
         long,
         value_name = "DIR",

@@ -3,6 +3,65 @@
 use super::ProblemKind::{LinkLocal, PlainHttp, Secret, Setting};
 use super::*;
 
+/// What administrators read about it.
+const GUIDE: &str = include_str!("../../deploy/guide/configuration.md");
+
+/// The first document of a page in a block of this kind.
+fn block<'a>(page: &'a str, kind: &str) -> &'a str {
+    let start = format!("```{kind}\n");
+    let rest = page.split_once(start.as_str()).unwrap().1;
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_documents_of_the_guides_can_be_used() {
+    let emulator = include_str!("../../deploy/guide/emulator.md");
+    let readme = include_str!("../../README.md");
+    let run = readme.split_once("## Run it").unwrap().1;
+    for document in [block(GUIDE, "yaml"), block(emulator, "yml"), block(run, "yaml")] {
+        let config = Config::parse(document).unwrap();
+        assert_eq!(config.problems(), [], "{document}");
+    }
+}
+
+#[test]
+fn every_field_stands_in_the_guide() {
+    fn names<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let refusal = serde_json::from_str::<T>("{\"nonsense\":1}").err().unwrap();
+        let refusal = refusal.to_string();
+        let (_, known) = refusal.split_once("expected").unwrap();
+        known
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+    let all = [
+        names::<Config>(),
+        names::<MetricsSource>(),
+        names::<Prometheus>(),
+        names::<BasicAuth>(),
+        names::<Entra>(),
+        names::<Tls>(),
+        names::<AzureManagedPrometheus>(),
+        names::<Dcgm>(),
+        names::<DcgmNodes>(),
+        names::<LabelMapping>(),
+        names::<AnswerLimits>(),
+        names::<AksCluster>(),
+        names::<Listen>(),
+        names::<Limits>(),
+    ];
+    for name in all.iter().flatten() {
+        let told = GUIDE.contains(&format!("`{name}`")) || GUIDE.contains(&format!(".{name}`"));
+        assert!(
+            told || GUIDE.contains(&format!("\n{name}:")),
+            "the guide does not tell of `{name}`"
+        );
+    }
+}
+
 const GOOD: &str = "
 metricsSources:
   default:

@@ -7,7 +7,7 @@ entries! {
     SETTING = "GS601" Error "a setting makes no sense":
         "Settings are held against each other when the file is read, so that a controller does not start \
          with half of them.",
-        "correct the marked setting; `src/config.rs` documents all of them",
+        "correct the marked setting; `deploy/guide/configuration.md` has all of them",
         "metricsSources: { default: {} }";
     /// A secret in the text.
     SECRET = "GS602" Error "a secret stands in the text":

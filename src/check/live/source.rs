@@ -151,7 +151,7 @@ impl Place<'_> {
             }
             _ => {
                 page.about(&codes::UNREACHABLE, &self.url_path(), "cannot be asked", message)
-                    .help("correct what is named; `src/config.rs` documents all settings");
+                    .help("correct what is named; `deploy/guide/configuration.md` has all settings");
             }
         }
     }
