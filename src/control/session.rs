@@ -238,17 +238,18 @@ impl Session {
         self.touched = Touched::Yes;
         let Some(saved) = saved else { return };
         let by_source = saved.source_ms.zip(self.source.known(now));
-        let by_clocks = || {
-            by_source.map_or(0, |(then_ms, now_ms)| {
-                let by_source_ms = now_ms.saturating_sub(then_ms);
-                let by_wall_ms = now.wall_ms.saturating_sub(saved.saved_at.wall_ms);
-                by_source_ms.min(by_wall_ms).clamp(0, LONGEST_OUTAGE_MS)
-            })
+        let by_own_ms = match self.saved_by {
+            SavedBy::This => now.timer_ms.saturating_sub(saved.saved_at.timer_ms),
+            SavedBy::Another => now.wall_ms.saturating_sub(saved.saved_at.wall_ms),
         };
         let outage_ms = match self.saved_by {
-            SavedBy::This => now.timer_ms.saturating_sub(saved.saved_at.timer_ms),
-            SavedBy::Another => by_clocks(),
+            SavedBy::This => by_own_ms,
+            SavedBy::Another => by_source.map_or(0, |(then_ms, now_ms)| {
+                let by_source_ms = now_ms.saturating_sub(then_ms);
+                by_source_ms.min(by_own_ms).clamp(0, LONGEST_OUTAGE_MS)
+            }),
         };
+        let told_ms = saved.memory.told.and_then(|told| told.timer_ms);
         let then = Now {
             wall_ms: 0,
             timer_ms: saved.saved_at.timer_ms,
@@ -262,10 +263,15 @@ impl Session {
             Ended::Cleanly => self.memory.resume(then, here),
             Ended::Running => self.memory.resume_after_crash(&self.policy.config, then, here),
         }
-        let shift_ms = now
-            .timer_ms
-            .saturating_sub(outage_ms)
-            .saturating_sub(then.timer_ms);
+        let start_ms = now.timer_ms.saturating_sub(then.timer_ms);
+        if let Some(told) = &mut self.memory.told
+            && (0..=LONGEST_OUTAGE_MS).contains(&by_own_ms)
+        {
+            // When the source last told the time, by our own clock: where the two do not agree on how long ago that was,
+            // one of them was set, and it may have been the source's. A clock of ours that is days off says nothing.
+            told.timer_ms = told_ms.map(|at_ms| at_ms.saturating_add(start_ms).saturating_sub(by_own_ms));
+        }
+        let shift_ms = start_ms.saturating_sub(outage_ms);
         for pool in saved.pools {
             if let Some(track) = self.pools.iter_mut().find(|track| *track.key.name == *pool.name) {
                 track.take_up(pool, shift_ms);

@@ -267,3 +267,47 @@ spec:
     assert!(resized_ms >= Some(until_ms - MINUTE), "{resized_ms:?}");
     assert_eq!(world.count("a100"), grown - 1);
 }
+
+#[test]
+fn a_source_whose_clock_was_put_back_while_the_process_was_away_shrinks_nothing() {
+    let shrinks = "  minNodes: 1
+  scaleIn: { victims: PlatformChooses }
+  behavior: { scaleDown: { stabilization: 1m, cooldown: 1m } }
+";
+    // How far the source's clock was put back, less than the process was away, and whether anybody doubts it.
+    for (back_ms, doubted) in [
+        (0, false),
+        (MINUTE, false),
+        (8 * MINUTE, true),
+        (-8 * MINUTE, true),
+    ] {
+        let world = World::new(4);
+        world.utilization.set(65.0);
+        let settings = Settings {
+            platform_chooses: PlatformChooses::Allowed,
+            ..Settings::default()
+        };
+        let first = controller(&world, settings.clone());
+        first.set_policies(vec![policy("p", "a100", 0, shrinks)]);
+        assert_eq!(world.run(first.run(), 30 * MINUTE), Poll::Pending);
+        drop(first);
+        world.now_ms.set(42 * MINUTE);
+        world.source_set_ms.set(-back_ms);
+        world.utilization.set(0.0);
+        let second = controller(&world, settings);
+        second.set_policies(vec![policy("p", "a100", 0, shrinks)]);
+        let mut running = Box::pin(second.run());
+        assert_eq!(world.run(running.as_mut(), 43 * MINUTE), Poll::Pending);
+        let doubtful_until_ms = world.store.borrow()["default/p"].memory.doubtful_until_ms;
+        assert_eq!(doubtful_until_ms.is_some(), doubted, "{back_ms}");
+        let sure_ms = doubtful_until_ms.unwrap_or_default();
+        assert!(!doubted || sure_ms > 48 * MINUTE + back_ms.max(0), "{sure_ms}");
+        assert_eq!(
+            world.run(running.as_mut(), sure_ms.max(43 * MINUTE) - 1),
+            Poll::Pending
+        );
+        assert!(!doubted || world.count("a100") == 4, "{back_ms}");
+        assert_eq!(world.run(running.as_mut(), 120 * MINUTE), Poll::Pending);
+        assert_eq!(world.count("a100"), 1, "{back_ms}: it comes down all the same");
+    }
+}

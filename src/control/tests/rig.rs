@@ -43,6 +43,8 @@ pub(super) struct World {
     /// Count, etag and state of each pool.
     pub(super) pools: RefCell<BTreeMap<String, Pool>>,
     pub(super) store: RefCell<BTreeMap<String, Saved>>,
+    /// How far the source's clock is from where it was at the start.
+    pub(super) source_set_ms: Cell<Millis>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
     /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name.
@@ -218,7 +220,7 @@ impl MetricsSource for Rig {
                 return Err(failed);
             }
         }
-        let now_ms = T0 + self.0.now_ms.get();
+        let now_ms = T0 + self.0.now_ms.get() + self.0.source_set_ms.get();
         let Selector::Metric {
             name: "DCGM_FI_DEV_GPU_UTIL",
             ..

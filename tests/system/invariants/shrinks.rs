@@ -4,7 +4,7 @@ use gpuscale::policy::config::{Behavior, MINUTE_MS, Millis, ONE};
 
 use super::super::event::{Arrived, Decided, Left, PolicyId, PoolId};
 use super::rules::{Rules, allowed};
-use super::state::{Own, Policy, Record, Sent, State};
+use super::state::{Own, Record, Sent, State};
 use super::{AT_ONCE_MS, Findings, Invariant, Truth};
 
 /// How finely the true demand is looked at.
@@ -131,9 +131,6 @@ pub fn arrived(
         // Which of a group's pools carries the load is not asked; NodesLeft tells.
         return;
     }
-    if told_twice(state, policy, rules, record.at_ms, truth) {
-        return;
-    }
     let idle_ms = record.at_ms - seen_ms(rules, rules.idle_ms, record.at_ms, truth);
     let busy = busy_since(state, arrived.pool, owner, rules, (idle_ms, record.at_ms), truth);
     findings.check(at_ms, Invariant::NoBusyTaken, busy.is_none(), || {
@@ -155,15 +152,6 @@ pub fn arrived(
             )
         });
     }
-}
-
-/// Whether the window is of a time that the source's clock told twice, and nobody can know: it was put back while the
-/// process was away, by no more than that. The server keeps the samples of the first time and takes no others, and neither
-/// clock of the process nor what it remembers says that there was a step. `ARCHITECTURE.md` says so too.
-fn told_twice(state: &State, policy: &Policy, rules: &Rules, at_ms: Millis, truth: &dyn Truth) -> bool {
-    let (ended_ms, began_ms) = (state.ended_ms, policy.began_ms);
-    let stepped_ms = truth.stepped_ms(ended_ms, began_ms);
-    stepped_ms > 0 && stepped_ms <= began_ms - ended_ms && at_ms - began_ms < rules.idle_ms + stepped_ms
 }
 
 /// How much of the true time a window of the source's clock spans. A step of that clock that is shorter than a sample
@@ -307,13 +295,10 @@ pub fn left(
     if why != Left::Ours {
         return;
     }
-    let Some((owner, rules, policy)) = state.owner(pool) else {
+    let Some((owner, rules, _)) = state.owner(pool) else {
         return;
     };
     let decided_ms = state.pools[pool].shrunk_ms;
-    if decided_ms.is_some_and(|decided_ms| told_twice(state, policy, rules, decided_ms, truth)) {
-        return;
-    }
     // What came after the decision, or so shortly before that no sample told, could not be known.
     let known_ms = decided_ms.map(|decided_ms| (decided_ms - rules.hold_ms - rules.call_ms).max(0));
     let holds = busy == 0 || known_ms.is_some_and(|known_ms| truth.demand(owner, known_ms) == 0);

@@ -153,7 +153,7 @@ pub struct State {
     pub seq: u64,
     pub up: bool,
     pub stopping_ms: Option<Millis>,
-    pub ended_ms: Millis,
+    ended_ms: Millis,
     pub frozen_ms: Option<Millis>,
     /// Pools with a submission that has not come back.
     pub submitting: Vec<PoolId>,
@@ -500,7 +500,9 @@ impl Policy {
         {
             self.wishes.pop_front();
         }
-        self.wishes.push_back((at_ms, decided.wish));
+        // It was wished for when it was decided; a tick may save for a while after that.
+        let decided_ms = self.record.map_or(at_ms, |record| record.at_ms);
+        self.wishes.push_back((decided_ms, decided.wish));
     }
 
     /// How many of the newest resizes of ours a decision that starts from `from` takes no account of: if they do not
