@@ -620,6 +620,6 @@ fn the_help_shows_a_scenario() {
     let (_, scenario) = help.split_once("but `pools`:\n").unwrap();
     let (scenario, example) = scenario.split_once("\n\n").unwrap();
     let scenario = Scenario::from_yaml(scenario).unwrap();
-    assert_eq!(scenario.recordings().count(), 1);
+    assert_eq!(scenario.recordings().count(), 0, "it can be used as it stands");
     assert!(example.contains("curl -s"));
 }
