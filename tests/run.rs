@@ -698,7 +698,14 @@ fn a_resize_is_given_up_on_request_and_nothing_else_is() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gpuscale"));
         command.arg("abort").arg("--config").arg(files.config());
         command.arg("--policy").arg(files.policy());
-        let output = command.arg("--state").arg(files.state()).output().unwrap();
+        command.arg("--state").arg(files.state()).output().unwrap()
+    };
+    let refused = abort();
+    assert_eq!(refused.status.code(), Some(2));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("there is no state folder"), "{words}");
+    let abort = || {
+        let output = abort();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(
             output.status.success(),
@@ -707,6 +714,7 @@ fn a_resize_is_given_up_on_request_and_nothing_else_is() {
         );
         said
     };
+    fs::create_dir_all(files.state()).unwrap();
     assert_eq!(abort(), "gpus/a100: no resize is on its way\n");
     let slow = Effect::OperationTakes("10m".parse().unwrap());
     cluster.handle.inject(Fault::once(Target::PutPool, slow));
