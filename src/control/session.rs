@@ -230,13 +230,14 @@ impl Session {
 
     /// Takes up what was saved, on the clocks of this process. Until the metrics source has answered there is only the
     /// local clock to tell how long the outage was, and that may have jumped: then it counts as none, which can only
-    /// make a timer longer.
+    /// make a timer longer. So does one of which the two clocks do not agree how long it was.
     pub(super) fn resume(&mut self, now: Now) {
         let State::Read(saved) = std::mem::replace(&mut self.state, State::Live) else {
             return;
         };
         self.touched = Touched::Yes;
         let Some(saved) = saved else { return };
+        let quality = &self.policy.config.data_quality;
         let by_source = saved.source_ms.zip(self.source.known(now));
         let by_own_ms = match self.saved_by {
             SavedBy::This => now.timer_ms.saturating_sub(saved.saved_at.timer_ms),
@@ -244,9 +245,16 @@ impl Session {
         };
         let outage_ms = match self.saved_by {
             SavedBy::This => by_own_ms,
+            // Two clocks that do not agree say nothing: the one that says less may have been set forward too.
             SavedBy::Another => by_source.map_or(0, |(then_ms, now_ms)| {
                 let by_source_ms = now_ms.saturating_sub(then_ms);
-                by_source_ms.min(by_own_ms).clamp(0, LONGEST_OUTAGE_MS)
+                let apart_ms = i64::try_from(by_source_ms.abs_diff(by_own_ms)).unwrap_or(Millis::MAX);
+                let agreed_ms = by_source_ms.min(by_own_ms).clamp(0, LONGEST_OUTAGE_MS);
+                if apart_ms > quality.hold_limit_ms() {
+                    0
+                } else {
+                    agreed_ms
+                }
             }),
         };
         let told_ms = saved.memory.told.and_then(|told| told.timer_ms);

@@ -311,3 +311,38 @@ fn a_source_whose_clock_was_put_back_while_the_process_was_away_shrinks_nothing(
         assert_eq!(world.count("a100"), 1, "{back_ms}: it comes down all the same");
     }
 }
+
+#[test]
+fn neither_clock_alone_ends_a_cooldown() {
+    let (away_ms, year) = (10 * MINUTE, 365 * 24 * 60 * MINUTE);
+    // How far the clocks of the source and of the machine are set meanwhile, and how much of the outage counts.
+    for (source_ms, wall_ms, counted_ms) in [
+        (0, 0, away_ms),
+        (MINUTE, 0, away_ms),
+        (8 * MINUTE, 0, 0),
+        (-8 * MINUTE, 0, 0),
+        (0, 60 * MINUTE, 0),
+        (0, -60 * MINUTE, 0),
+        (8 * MINUTE, 50 * year, 0),
+    ] {
+        let world = World::new(2);
+        let first = controller(&world, Settings::default());
+        first.set_policies(vec![policy("p", "a100", 0, "")]);
+        assert_eq!(world.run(first.run(), 20 * MINUTE), Poll::Pending);
+        drop(first);
+        let resized_ms = || world.store.borrow()["default/p"].memory.resized_at_ms.unwrap();
+        let before_ms = resized_ms();
+        world.now_ms.set(20 * MINUTE + away_ms);
+        world.source_set_ms.set(source_ms);
+        world.wall_set_ms.set(wall_ms);
+        let second = controller(&world, Settings::default());
+        second.set_policies(vec![policy("p", "a100", 0, "")]);
+        assert_eq!(world.run(second.run(), 21 * MINUTE + away_ms), Poll::Pending);
+        let moved_ms = resized_ms() - before_ms;
+        let short_ms = away_ms - counted_ms - moved_ms;
+        assert!(
+            (0..MINUTE).contains(&short_ms.abs()),
+            "{source_ms} {wall_ms}: {moved_ms}"
+        );
+    }
+}

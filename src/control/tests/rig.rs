@@ -43,8 +43,9 @@ pub(super) struct World {
     /// Count, etag and state of each pool.
     pub(super) pools: RefCell<BTreeMap<String, Pool>>,
     pub(super) store: RefCell<BTreeMap<String, Saved>>,
-    /// How far the source's clock is from where it was at the start.
+    /// How far the source's clock is from where it was at the start, and the machine's.
     pub(super) source_set_ms: Cell<Millis>,
+    pub(super) wall_set_ms: Cell<Millis>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
     /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name.
@@ -176,7 +177,7 @@ impl Ports for Rig {
 impl Clock for Rig {
     fn now(&self) -> Now {
         Now {
-            wall_ms: T0 + self.0.now_ms.get(),
+            wall_ms: T0 + self.0.now_ms.get() + self.0.wall_set_ms.get(),
             timer_ms: self.0.now_ms.get(),
         }
     }
