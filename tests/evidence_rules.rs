@@ -719,6 +719,21 @@ fn absent_is_zero_only_while_the_source_answers() {
 }
 
 #[test]
+fn a_value_that_is_no_number_is_not_an_absent_series() {
+    let mut config = policy();
+    config.signals = vec![queue_signal(8.0, Absent::Zero)];
+    let mut rig = Rig::new(config, 3, 1).acquainted();
+    rig.view = View::Interchangeable;
+    rig.series = vec![(0, Some(24.0))];
+    rig.watch_minutes(10);
+    // No count is negative: what is not possible is read like what is no number.
+    rig.series = vec![(0, Some(-1.0))];
+    let evaluation = rig.watch_minutes(30);
+    assert_ne!(gpu(&evaluation).quality, Quality::Good);
+    assert_eq!(evaluation.decision.to, 3);
+}
+
+#[test]
 fn a_zero_for_an_absent_series_gives_way_to_the_series() {
     let mut config = policy();
     config.signals = vec![queue_signal(8.0, Absent::Zero)];

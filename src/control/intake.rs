@@ -102,6 +102,8 @@ pub struct Intake {
     out: Output,
     reads: Vec<ReadStatus>,
     refused: Vec<Refused>,
+    /// The source's time, if an answer of this round could be used.
+    told_ms: Option<Millis>,
     /// For each want, its place among the results.
     results: Vec<Option<usize>>,
 }
@@ -155,6 +157,7 @@ impl Intake {
             out: Output::default(),
             reads: vec![ReadStatus::Answered; config.signals.len()],
             refused: Vec::new(),
+            told_ms: None,
         }
     }
 
@@ -216,10 +219,22 @@ impl Intake {
         self.now_ms
     }
 
+    /// The same if the last round told it: `None` where nothing was answered, or nothing that can be used.
+    #[must_use]
+    pub fn told_ms(&self) -> Option<Millis> {
+        self.told_ms
+    }
+
     /// What was not taken in the last round.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.out.counters
+    }
+
+    /// Whether the last round's answer to selector number `want` could not be taken.
+    #[must_use]
+    pub fn is_refused(&self, want: usize) -> bool {
+        self.refused.iter().any(|refused| refused.want == want)
     }
 
     /// Answers of the last round that could not be taken.

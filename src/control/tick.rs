@@ -220,8 +220,7 @@ pub(super) async fn views<P: Ports, W: Watch>(
 /// Takes the metrics in. The windows move even if nothing can be decided.
 fn ingest(session: &mut Session, sight: &Sight, now: Now) {
     session.intake.take(&sight.answers);
-    let answered = sight.answers.iter().any(|(_, answer)| answer.is_ok());
-    if let Some(source_ms) = session.intake.now_ms().filter(|_| answered) {
+    if let Some(source_ms) = session.intake.told_ms() {
         session.source.set(source_ms, now.timer_ms);
     }
     for (index, answer) in &sight.answers {
@@ -229,10 +228,8 @@ fn ingest(session: &mut Session, sight: &Sight, now: Now) {
             continue;
         };
         // What was left out of a partial answer may be in the next one.
-        let whole = answer
-            .as_ref()
-            .ok()
-            .filter(|answer| answer.completeness == Completeness::Whole);
+        let (answer, refused) = (answer.as_ref().ok(), session.intake.is_refused(*index));
+        let whole = answer.filter(|answer| !refused && answer.completeness == Completeness::Whole);
         let behind_ms = whole.and_then(Answer::behind_ms);
         *read_ms = behind_ms.map_or(*read_ms, |behind_ms| Some(now.timer_ms.saturating_sub(behind_ms)));
     }

@@ -137,17 +137,16 @@ impl SignalWindow {
 
     /// Whether a pool-wide series has nothing to say at `now_ms`: no reading yet, or its last one has expired. A
     /// zero counts as old after half its time, so that zeros which stand for an absent series follow each other
-    /// without a gap.
+    /// without a gap. A reading that is no number is one: the series is there, and what it says is not known.
     pub(super) fn is_silent(&self, now_ms: Millis) -> bool {
         let speaks = |track: &Track| {
             track.loads.last().is_some_and(|last| {
-                let value = last.value.get();
-                let speaks_for_ms = if value == Some(0) {
+                let speaks_for_ms = if last.value.get() == Some(0) {
                     self.hold_ms / 2
                 } else {
                     self.hold_ms
                 };
-                value.is_some() && last.at_ms.saturating_add(speaks_for_ms) > now_ms
+                last.at_ms.saturating_add(speaks_for_ms) > now_ms
             })
         };
         self.membership == Membership::Series && !self.tracks.iter().any(speaks)

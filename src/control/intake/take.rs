@@ -40,6 +40,7 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
     intake.out.samples.shrink_to(SAMPLES_KEPT_ROOM_FOR);
     intake.out.counters = Counters::default();
     intake.refused.clear();
+    intake.told_ms = None;
     intake.reads.fill(ReadStatus::Answered);
     let power = judge(intake, results);
     let Some(now_ms) = source_time(intake, results) else {
@@ -49,7 +50,7 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
     if let Some(before_ms) = intake.now_ms.filter(|&before_ms| now_ms < before_ms) {
         rewind(intake, before_ms, now_ms);
     }
-    intake.now_ms = Some(now_ms);
+    (intake.now_ms, intake.told_ms) = (Some(now_ms), Some(now_ms));
     locate(intake, results);
     open(intake, results, now_ms);
     let frame = Frame {

@@ -324,6 +324,24 @@ fn answers_that_are_too_large_and_queries_of_many_series_are_refused() {
 }
 
 #[test]
+fn a_round_of_refused_answers_tells_no_time() {
+    let mut intake = intake("{ name: queue, promql: 'sum(waiting)', unit: count, perNode: 8 }");
+    let series = |uuid: &str| One {
+        labels: Arc::new(Labels::new("", [("a", uuid)]).unwrap()),
+        samples: vec![(T0, 1.0)],
+    };
+    intake.take(&[(0, Ok(whole(1, vec![series("x")])))]);
+    assert_eq!((intake.told_ms(), intake.is_refused(0)), (intake.now_ms(), false));
+    intake.take(&[(0, Ok(whole(16, vec![series("x"), series("y")])))]);
+    assert_eq!((intake.told_ms(), intake.is_refused(0)), (None, true));
+    assert_eq!(
+        intake.now_ms(),
+        Some(T0 + 1_000),
+        "what was heard before grows old"
+    );
+}
+
+#[test]
 fn a_device_goes_on_under_another_name_and_series_without_identity_are_counted() {
     let mut intake = gpu_intake();
     let idle = series(UTIL, 0, &[], &[(0, 1.0)]);
