@@ -16,7 +16,8 @@ use super::deadline::with_timeout;
 use super::flight::ASK_AGAIN_MS;
 use super::policy::Mode;
 use super::ports::{
-    Accepted, Lever, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolState, Ports,
+    Accepted, Lever, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolKey, PoolState,
+    Ports,
 };
 use super::roster::Naming;
 use super::session::{Session, Touched, Track};
@@ -236,9 +237,7 @@ async fn send<P: Ports, W: Watch>(
     let Some(key) = session.pools.get(resize.index).map(|track| track.key.clone()) else {
         return refusal("PoolUnreadable", "the pool is not in the group");
     };
-    if !shared.owns(session.key(), &key) {
-        return refusal("Conflicting", "an older policy owns the pool");
-    }
+    still_owned(shared, session, &key)?;
     let pool = look_again(shared, session, resize).await?;
     note_sent(session, resize, &pool, shared.now());
     if let Err(error) = save(shared, session, Ended::Running).await {
@@ -246,7 +245,8 @@ async fn send<P: Ports, W: Watch>(
         return refusal("StateNotSaved", error);
     }
     // The last look, after the last wait: a freeze or a deletion that came meanwhile must still be in time.
-    if let Err(late) = still_wanted(shared, slot, session, evaluation) {
+    let wanted = still_wanted(shared, slot, session, evaluation);
+    if let Err(late) = wanted.and_then(|()| still_owned(shared, session, &key)) {
         withdraw(session, resize.index);
         return Err(late);
     }
@@ -263,6 +263,12 @@ async fn send<P: Ports, W: Watch>(
         ("sending", ""),
         now,
     );
+    if resize.to < resize.from
+        && let Err(broken) = on_record(session)
+    {
+        withdraw(session, resize.index);
+        return Err(broken);
+    }
     let pools = shared.ports.pools();
     let sending = async {
         match session.policy.lever {
@@ -328,13 +334,31 @@ fn within_limits<P: Ports, W: Watch>(
         );
         return refusal("NodesExcess", message);
     }
-    if let Some(JournalError(error)) = &session.journal.broken {
-        return refusal(
+    on_record(session)?;
+    Ok(resize)
+}
+
+/// Whether the journal takes what it is given. That something is about to be sent is the first record that reaches the disk
+/// at once, so this is asked again after it.
+fn on_record(session: &Session) -> Result<(), Refusal> {
+    match &session.journal.broken {
+        None => Ok(()),
+        Some(JournalError(error)) => refusal(
             "JournalBroken",
             format!("nothing is taken away without a record: {error}"),
-        );
+        ),
     }
-    Ok(resize)
+}
+
+fn still_owned<P: Ports, W: Watch>(
+    shared: &Shared<P, W>,
+    session: &Session,
+    key: &PoolKey,
+) -> Result<(), Refusal> {
+    if shared.owns(session.key(), key) {
+        return Ok(());
+    }
+    refusal("Conflicting", "an older policy owns the pool")
 }
 
 /// The most that the pool's own autoscaler asks for.

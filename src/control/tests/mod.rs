@@ -346,3 +346,27 @@ fn neither_clock_alone_ends_a_cooldown() {
         );
     }
 }
+
+#[test]
+fn nothing_is_taken_away_once_the_journal_cannot_be_written() {
+    let world = World::new(4);
+    world.journal_is_gone.set(true);
+    world.utilization.set(0.0);
+    let settings = Settings {
+        platform_chooses: PlatformChooses::Allowed,
+        ..Settings::default()
+    };
+    let shrinks = "  minNodes: 1
+  scaleIn: { victims: PlatformChooses }
+  behavior: { scaleDown: { stabilization: 1m, cooldown: 1m } }
+";
+    let controller = controller(&world, settings);
+    controller.set_policies(vec![policy("p", "a100", 0, shrinks)]);
+    let mut running = Box::pin(controller.run());
+    assert_eq!(world.run(running.as_mut(), 60 * MINUTE), Poll::Pending);
+    assert_eq!(world.done("resize"), [""; 0]);
+    assert!(!world.done("action default/p a100 JournalBroken").is_empty());
+    world.utilization.set(100.0);
+    assert_eq!(world.run(running.as_mut(), 90 * MINUTE), Poll::Pending);
+    assert_eq!(world.count("a100"), 8, "growth goes on");
+}

@@ -13,7 +13,7 @@ use futures_util::task::noop_waker;
 use super::super::ports::*;
 use super::super::state::Saved;
 use super::super::{Action, Controller, Policy, Settings, TickResult, Ticked, Watch};
-use crate::journal::Sink;
+use crate::journal::{ActionRecord, Beginning, JournalError, Sink, TickRecord};
 use crate::policy::config::Millis;
 use crate::policy::observation::Now;
 use crate::recording::Labels;
@@ -46,6 +46,8 @@ pub(super) struct World {
     /// How far the source's clock is from where it was at the start, and the machine's.
     pub(super) source_set_ms: Cell<Millis>,
     pub(super) wall_set_ms: Cell<Millis>,
+    /// Whether there is a journal whose folder is gone: what waits in memory is kept, and what has to be written is not.
+    pub(super) journal_is_gone: Cell<bool>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
     /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name.
@@ -370,7 +372,26 @@ impl Watch for Rig {
     }
 
     fn journal(&self, _: &PolicyKey) -> Option<Box<dyn Sink>> {
-        None
+        let gone = self.0.journal_is_gone.get();
+        gone.then(|| Box::new(Gone) as Box<dyn Sink>)
+    }
+}
+
+/// A journal that cannot be written.
+struct Gone;
+
+impl Sink for Gone {
+    fn begin(&mut self, _: &Beginning<'_>) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn tick(&mut self, _: &TickRecord<'_>) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn action(&mut self, _: &ActionRecord<'_>) -> Result<(), JournalError> {
+        self.flush()
+    }
+    fn flush(&mut self) -> Result<(), JournalError> {
+        Err(JournalError("no such folder".to_owned()))
     }
 }
 
