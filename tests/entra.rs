@@ -361,6 +361,19 @@ fn an_application_asks_with_its_secret_of_that_moment() {
 }
 
 #[test]
+fn an_authority_that_repeats_the_secret_of_an_application_is_not_quoted() {
+    let said = format!("you sent client_secret={CANARY}%2F7 which is {CANARY}/7");
+    let authority = Authority::saying(vec![response("400 Bad Request", "", &said)]);
+    let mut pod = authority.pod();
+    pod.environment = Environment {
+        token_file: None,
+        client_secret: Some(format!("{CANARY}/7").into()),
+        ..pod.environment
+    };
+    without_secret(run(pod.entra().bearer()).unwrap_err());
+}
+
+#[test]
 fn a_secret_of_the_environment_is_used_and_not_shown() {
     let authority = Authority::saying(vec![token(0, 3600)]);
     let mut pod = authority.pod();

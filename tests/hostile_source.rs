@@ -271,6 +271,10 @@ fn addresses_of_metadata_services_are_no_servers() {
         "http://[::ffff:169.254.169.254]",
         "http://168.63.129.16",
         "http://0.0.0.0:9090",
+        "http://2852039166:9090",
+        "http://0xa9fea9fe",
+        "http://169.254.43518",
+        "http://169.254.169.254./",
     ] {
         let error = client(url, &[]).unwrap_err();
         assert!(

@@ -218,8 +218,8 @@ fn divert(url: &mut Url, address: SocketAddr) -> Result<(), ()> {
     url.set_port(Some(address.port()))
 }
 
-/// What of a request nobody is to read, should a server say it back: the assertion with its parts, and the header with which
-/// a machine knows its own processes.
+/// What of a request nobody is to read, should a server say it back: the assertion with its parts, the secret of an
+/// application as it is and as it was sent, and the header with which a machine knows its own processes.
 fn secrets(request: &Request, body: &[u8]) -> Vec<String> {
     let mut secrets: Vec<String> = Vec::new();
     let mut form = request.url().clone();
@@ -228,6 +228,11 @@ fn secrets(request: &Request, body: &[u8]) -> Vec<String> {
         secrets.push(assertion.clone().into_owned());
         secrets.extend(assertion.split('.').map(str::to_owned));
     }
+    for (_, secret) in form.query_pairs().filter(|(name, _)| name == "client_secret") {
+        secrets.push(secret.into_owned());
+    }
+    let parts = std::str::from_utf8(body).unwrap_or_default().split('&');
+    secrets.extend(parts.filter_map(|part| part.strip_prefix("client_secret=").map(str::to_owned)));
     let headers = request.headers().iter();
     let keys = headers.filter(|(name, _)| name.as_str().eq_ignore_ascii_case("x-identity-header"));
     secrets.extend(keys.map(|(_, value)| value.as_str().to_owned()));

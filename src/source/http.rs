@@ -314,11 +314,14 @@ fn base(settings: &Settings) -> Result<Url, ClientError> {
         let message = "it has a user name or password; use `basicAuth`".to_owned();
         return Err(refuse(&endpoint.host, message));
     }
-    let literal = endpoint.host.parse();
+    let url = Url::parse(&settings.url).map_err(|error| refuse(&settings.url, error.to_string()))?;
+    // As it will be dialled: an address may be written as one number, in hexadecimal, or with a dot at its end.
+    let host = url.host_str().unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
     if let Ok(address) = literal
         && let Err(message) = settings.allowed.check(address)
     {
         return Err(refuse(&settings.url, message));
     }
-    Url::parse(&settings.url).map_err(|error| refuse(&settings.url, error.to_string()))
+    Ok(url)
 }

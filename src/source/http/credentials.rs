@@ -12,6 +12,9 @@ use futures_util::future::LocalBoxFuture;
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderValue;
 
+/// Characters of a secret from which on a text is taken to repeat it.
+const TELLING: usize = 12;
+
 /// Longest secret that is read, in bytes. A token with many groups has some kilobytes.
 const LONGEST: u64 = 64 << 10;
 
@@ -100,11 +103,29 @@ impl Secrets {
         self
     }
 
+    /// Hides the secrets in a text that may have been cut, and what the cut left of one.
     pub(super) fn hide(&self, text: String) -> String {
-        self.0
-            .iter()
-            .fold(text, |text, secret| text.replace(secret, "[hidden]"))
+        self.0.iter().fold(text, |text, secret| hide(&text, secret))
     }
+}
+
+/// A text without a secret, and without whatever begins as it does.
+fn hide(text: &str, secret: &str) -> String {
+    let beginning: String = secret.chars().take(TELLING).collect();
+    if beginning.is_empty() {
+        return text.to_owned();
+    }
+    let mut hidden = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, found)) = rest.split_once(beginning.as_str()) {
+        hidden.push_str(before);
+        hidden.push_str("[hidden]");
+        let of_secret = secret[beginning.len()..].chars();
+        let same = found.chars().zip(of_secret).take_while(|(a, b)| a == b);
+        rest = &found[same.map(|(c, _)| c.len_utf8()).sum::<usize>()..];
+    }
+    hidden.push_str(rest);
+    hidden
 }
 
 /// The secret in a file, without the line end that editors add.
@@ -148,6 +169,29 @@ mod tests {
         let said = "cannot open with Basic QWxhZGRpbjpvcGVu".to_owned();
         assert_eq!(secrets.hide(said), "cannot [hidden] with Basic [hidden]");
         assert_eq!(format!("{secrets:?}"), "Secrets(2)");
+    }
+
+    #[test]
+    fn what_a_cut_left_of_a_secret_is_hidden() {
+        let token = format!("eyJ0eXAiOiJKV1Qi.{}.signature", "payload".repeat(99));
+        let secrets = Secrets(vec![token.clone()]);
+        for (said, shown) in [
+            (
+                format!("no: {}… and more", &token[..200]),
+                "no: [hidden]… and more",
+            ),
+            (format!("{token}, {token}"), "[hidden], [hidden]"),
+            (
+                format!("{}, {}", &token[..40], &token[..12]),
+                "[hidden], [hidden]",
+            ),
+            (
+                "eyJ0eXAi is how they begin".to_owned(),
+                "eyJ0eXAi is how they begin",
+            ),
+        ] {
+            assert_eq!(secrets.hide(said), shown);
+        }
     }
 
     #[test]

@@ -293,7 +293,11 @@ fn judge(envelope: &[u8]) -> Result<Completeness, AnswerError> {
         return status("it has no `data`".to_owned());
     };
     match data.result_type.as_deref() {
-        Some("matrix" | "vector") if data.result.is_some() => {}
+        Some("matrix" | "vector") if data.result.as_ref().is_some_and(Vec::is_empty) => {}
+        // Series are taken out while the answer arrives. One that is left was not seen to be one.
+        Some("matrix" | "vector") if data.result.is_some() => {
+            return status("its series are not where the API puts them".to_owned());
+        }
         Some("matrix" | "vector") => return status("it has no `result`".to_owned()),
         Some("scalar" | "string") => return Err(AnswerError::NoSeries),
         Some(other) => return status(format!("its `resultType` is `{}`", shown(other))),

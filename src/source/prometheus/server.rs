@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use crate::control::ports::{
-    Answer, Clock, MetricsSource, ReadRequest, Selector, SourceError, SourceErrorKind,
+    Answer, Clock, Completeness, MetricsSource, ReadRequest, Selector, SourceError, SourceErrorKind,
 };
 use crate::policy::config::Millis;
 use crate::policy::observation::Now;
@@ -107,7 +107,10 @@ impl<C: Clock> Server<C> {
         let heard = self.skew.get().map(|skew| skew.now_ms(sent));
         Ok(Answer {
             now_ms: asked_ms.or(heard).unwrap_or(sent.wall_ms),
-            completeness: body.completeness,
+            completeness: match body.completeness {
+                Completeness::Whole => Completeness::Whole,
+                Completeness::Partial(words) => Completeness::Partial(response.hide_secrets(words)),
+            },
             series: body.series,
         })
     }

@@ -149,6 +149,11 @@ fn what_is_no_answer_says_what_it_is() {
             "it has no `result`",
         ),
         (
+            r#"{"status":"success","d\u0061ta":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"]]}]}}"#
+                .to_owned(),
+            "its series are not where the API puts them",
+        ),
+        (
             r#"{"status":"success","data":{"resultType":"streams","result":[]}}"#.to_owned(),
             "its `resultType` is `streams`",
         ),
