@@ -379,6 +379,16 @@ impl Config {
         })
     }
 
+    /// Whether a document says `freeze: true`, whatever else of it is wrong: the brake is for when things go wrong.
+    #[must_use]
+    pub fn says_freeze(yaml: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Brake {
+            freeze: bool,
+        }
+        serde_saphyr::from_str::<Brake>(yaml).is_ok_and(|brake| brake.freeze)
+    }
+
     /// Names of the metrics sources, in order.
     #[must_use]
     pub fn source_names(&self) -> Vec<&str> {

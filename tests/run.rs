@@ -721,9 +721,12 @@ fn a_resize_is_given_up_on_request_and_nothing_else_is() {
     cluster.demand(2.0);
     let process = files.start();
     process.line(accepted);
-    // Or it would ask for the same once more.
-    files.configure(&cluster, "freeze: true");
+    // Or it would ask for the same once more. The brake works in a configuration that is wrong elsewhere.
+    files.configure(&cluster, "freeze: true\nlimitz: {}");
+    process
+        .message("the configuration changed and cannot be used; of what it says only `freeze: true` counts");
     process.message("the administrator changed `freeze`");
+    files.configure(&cluster, "freeze: true");
     let said = abort();
     assert!(said.ends_with("the platform was asked to give it up\n"), "{said}");
     let ended = process.line(|line| line["message"] == "resize" && line["what"] != "accepted");

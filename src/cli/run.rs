@@ -222,6 +222,7 @@ async fn live(
     let tending = Tending {
         args,
         config,
+        unusable: None,
         files,
         controller: &controller,
         metered: &metered,
@@ -266,6 +267,8 @@ type Loop = Controller<World<SystemClock>, Logged<Rc<Metered<Watching>>>>;
 struct Tending<'a> {
     args: &'a RunArgs,
     config: Config,
+    /// Why the configuration as it is now cannot be used, so that it is said once.
+    unusable: Option<String>,
     files: Files,
     controller: &'a Loop,
     metered: &'a Metered<Watching>,
@@ -338,16 +341,31 @@ impl Tending<'_> {
 
     /// `freeze` is taken at once: it is for when something goes wrong. All else needs a restart.
     fn look_at_configuration(&mut self) {
-        // An editor may be writing it: what cannot be read changes nothing.
-        let Ok(config) = usable(&self.args.config) else {
-            return;
+        let frozen = match usable(&self.args.config) {
+            Ok(config) => {
+                self.unusable = None;
+                config.freeze
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if self.unusable.as_deref() != Some(&problem) {
+                    tracing::error!(
+                        problem,
+                        "the configuration changed and cannot be used; of what it says only `freeze: true` counts"
+                    );
+                    self.unusable = Some(problem);
+                }
+                // An editor may be writing it: what cannot be read releases nothing.
+                let text = std::fs::read_to_string(&self.args.config).unwrap_or_default();
+                self.config.freeze || Config::says_freeze(&text)
+            }
         };
-        if config.freeze != self.config.freeze {
-            let freeze = freeze(&config);
-            tracing::warn!(freeze = config.freeze, "the administrator changed `freeze`");
+        if frozen != self.config.freeze {
+            self.config.freeze = frozen;
+            tracing::warn!(freeze = frozen, "the administrator changed `freeze`");
+            let freeze = freeze(&self.config);
             self.controller.set_freeze(freeze);
             self.metered.set_frozen(freeze);
-            self.config.freeze = config.freeze;
         }
     }
 }

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use gpuscale::control::ports::{PolicyKey, StoreError};
-use gpuscale::control::state::Saved;
+use gpuscale::control::state::{STATE_VERSION, Saved};
 
 use crate::error::Error;
 
@@ -39,7 +39,7 @@ impl Folder {
             source,
         };
         fs::create_dir_all(root).map_err(cannot)?;
-        let lock = File::create(root.join("lock")).map_err(cannot)?;
+        let lock = File::create(root.join(".lock")).map_err(cannot)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 root: root.to_owned(),
@@ -88,12 +88,20 @@ pub(super) fn saved(root: &Path, policy: &PolicyKey) -> Result<Option<Saved>, St
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault("read", &file, &error)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            StoreError(format!(
-                "`{}` cannot be used: {error}; if it is beyond repair, see to it that nothing is being resized and remove it",
-                file.display()
-            ))
-        })
+    let unusable = |why: String| {
+        StoreError(format!(
+            "`{}` cannot be used: {why}; if it is beyond repair, see to it that nothing is being resized and remove it",
+            file.display()
+        ))
+    };
+    let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    if saved.version != STATE_VERSION {
+        let version = saved.version;
+        return Err(unusable(format!(
+            "it is of version {version}, and this build knows {STATE_VERSION} only"
+        )));
+    }
+    Ok(Some(saved))
 }
 
 impl Journals {
@@ -126,7 +134,7 @@ fn fault(what: &str, path: &Path, error: &io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use gpuscale::control::state::{Ended, STATE_VERSION};
+    use gpuscale::control::state::Ended;
     use gpuscale::policy::Memory;
     use gpuscale::policy::observation::Now;
 
@@ -154,6 +162,9 @@ mod tests {
         folder.save(&b, &saved(3)).unwrap();
         assert_eq!(folder.load(&a), Ok(Some(saved(2))));
         assert_eq!(folder.load(&b), Ok(Some(saved(3))));
+        let lock = PolicyKey::new("lock", "a");
+        folder.save(&lock, &saved(4)).unwrap();
+        assert_eq!(folder.load(&lock), Ok(Some(saved(4))));
     }
 
     #[test]
@@ -172,6 +183,16 @@ mod tests {
         let folder = Folder::open(root.path()).unwrap();
         let key = PolicyKey::new("x", "a");
         folder.save(&key, &saved(1)).unwrap();
+        let of_later = Saved {
+            version: 2,
+            ..saved(1)
+        };
+        folder.save(&key, &of_later).unwrap();
+        let error = folder.load(&key).unwrap_err().to_string();
+        assert!(
+            error.contains("it is of version 2, and this build knows 1 only"),
+            "{error}"
+        );
         fs::write(root.path().join("x/a/state.json"), "").unwrap();
         let error = folder.load(&key).unwrap_err().to_string();
         assert!(error.contains("x/a/state.json` cannot be used: EOF"), "{error}");
