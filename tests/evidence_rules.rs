@@ -726,8 +726,7 @@ fn a_value_that_is_no_number_is_not_an_absent_series() {
     rig.view = View::Interchangeable;
     rig.series = vec![(0, Some(24.0))];
     rig.watch_minutes(10);
-    // No count is negative: what is not possible is read like what is no number.
-    rig.series = vec![(0, Some(-1.0))];
+    rig.series = vec![(0, Some(f64::NAN))];
     let evaluation = rig.watch_minutes(30);
     assert_ne!(gpu(&evaluation).quality, Quality::Good);
     assert_eq!(evaluation.decision.to, 3);

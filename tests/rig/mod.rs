@@ -64,7 +64,8 @@ pub struct Rig {
     pub node_price: Option<Micro>,
     pub overrides: Overrides,
     pub freeze: Freeze,
-    /// Values of pool-wide signals by signal number, in the signal's unit; `None` is silence.
+    /// Values of pool-wide signals by signal number, in the signal's unit; `None` is silence, and what is no
+    /// number is read as such.
     pub series: Vec<(u16, Option<f64>)>,
     pub reads: Vec<ReadStatus>,
     pub ingested: Ingested,
@@ -277,7 +278,10 @@ impl Rig {
         }
         for (signal, value) in &self.series {
             if let Some(value) = value {
-                samples.push(Sample::of_pool(*signal, at_ms, micros(*value)));
+                samples.push(Sample {
+                    value: gpuscale::policy::sample::micros(*value).ok(),
+                    ..Sample::of_pool(*signal, at_ms, 0)
+                });
             }
         }
         samples
