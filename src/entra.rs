@@ -46,6 +46,9 @@ const LATE_MS: Millis = 5_000;
 /// How long a token is used in peace after a new one could not be had.
 const PEACE_MS: Millis = 30_000;
 
+/// How long a token is kept though a server refuses it: one that refuses every token is not a reason to ask for one each time.
+const KEPT_MS: Millis = 60_000;
+
 /// The longest that a token may take, by default: the time between two evaluations, since the loop waits for it.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -140,7 +143,9 @@ struct Inner<C> {
     clock: Rc<C>,
     scope: String,
     limit: Duration,
-    candidates: Vec<Candidate>,
+    settings: Settings,
+    environment: Environment,
+    candidates: RefCell<Rc<[Candidate]>>,
     /// The candidate that got a token: from then on it is the only one, so that a bad moment changes no identity.
     settled: Cell<Option<usize>>,
     state: RefCell<State>,
@@ -163,6 +168,7 @@ struct State {
 #[derive(Clone)]
 struct Held {
     value: HeaderValue,
+    since_ms: Millis,
     replace_ms: Millis,
     ends_ms: Millis,
 }
@@ -186,7 +192,7 @@ impl<C> Entra<C> {
     /// Which identity asks, in words: the one that got a token, and until then all that would be tried.
     #[must_use]
     pub fn identity(&self) -> String {
-        let all = &self.0.candidates;
+        let all = self.0.candidates();
         if let Some(settled) = self.0.settled.get().and_then(|index| all.get(index)) {
             return settled.words.clone();
         }
@@ -228,7 +234,9 @@ impl<C: Clock + 'static> Entra<C> {
             clock,
             scope: settings.scope.clone(),
             limit: settings.limit,
-            candidates: candidates(settings, environment)?,
+            candidates: RefCell::new(candidates(settings, environment)?.into()),
+            settings: settings.clone(),
+            environment: environment.clone(),
             settled: Cell::new(None),
             state: RefCell::default(),
         })))
@@ -268,6 +276,25 @@ impl<C: Clock + 'static> Entra<C> {
         self.0.good().map(|held| held.value).ok_or(trouble)
     }
 
+    /// A server refused the token, which is not handed out again unless it is less than a minute old.
+    pub fn refused(&self, token: &str) {
+        let mut state = self.0.state.borrow_mut();
+        let is_it = |held: &&Held| {
+            let value = held.value.to_str().ok();
+            value.and_then(|value| value.strip_prefix("Bearer ")) == Some(token)
+        };
+        let age_ms = |held: &Held| self.0.timer_ms().saturating_sub(held.since_ms);
+        let held = state.held.as_ref().filter(is_it);
+        if held.is_none_or(|held| age_ms(held) < KEPT_MS) {
+            return;
+        }
+        (state.held, state.peace_until_ms) = (None, 0);
+        // The library keeps tokens too, and has no word for giving one up.
+        if let Ok(anew) = candidates(&self.0.settings, &self.0.environment) {
+            *self.0.candidates.borrow_mut() = anew.into();
+        }
+    }
+
     /// The request on its way, or a new one. Whoever waits shares its outcome, a failure too: otherwise they would fail one
     /// after the other, each in its own time.
     fn flight(&self) -> Shared<Flight> {
@@ -280,6 +307,12 @@ impl<C: Clock + 'static> Entra<C> {
         let flight = async move { inner.fetch().await }.boxed_local().shared();
         state.flight = flight.downgrade();
         flight
+    }
+}
+
+impl<C> Inner<C> {
+    fn candidates(&self) -> Rc<[Candidate]> {
+        Rc::clone(&self.candidates.borrow())
     }
 }
 
@@ -297,7 +330,7 @@ impl<C: Clock> Inner<C> {
     async fn fetch(&self) -> Result<Held, EntraError> {
         let mut tried = Vec::new();
         let settled = self.settled.get();
-        for (index, candidate) in self.candidates.iter().enumerate() {
+        for (index, candidate) in self.candidates().iter().enumerate() {
             if settled.is_some_and(|settled| settled != index) {
                 continue;
             }
@@ -340,6 +373,7 @@ impl<C: Clock> Inner<C> {
         value.set_sensitive(true);
         Ok(Held {
             value,
+            since_ms: now.timer_ms,
             replace_ms: now.timer_ms.saturating_add(life_ms - EARLY_MS.min(life_ms / 2)),
             ends_ms: now.timer_ms.saturating_add(life_ms),
         })

@@ -430,6 +430,28 @@ fn a_token_is_replaced_before_its_end_with_the_pods_token_of_that_time() {
 }
 
 #[test]
+fn a_token_that_its_server_refuses_is_replaced_and_not_more_often_than_once_a_minute() {
+    let authority = Authority::saying(vec![token(0, 3600), token(1, 3600), token(2, 3600)]);
+    let pod = authority.pod();
+    let entra = pod.entra();
+    let refuse = |number: usize| entra.refused(bearer(number).strip_prefix("Bearer ").unwrap());
+    run(async {
+        assert_eq!(value(&entra).await, bearer(0));
+        refuse(0);
+        assert_eq!(value(&entra).await, bearer(0), "it is new");
+        pod.clock.forward(60_000);
+        refuse(7);
+        assert_eq!(value(&entra).await, bearer(0), "that was another one");
+        refuse(0);
+        assert_eq!(value(&entra).await, bearer(1));
+        refuse(0);
+        refuse(1);
+        assert_eq!(value(&entra).await, bearer(1));
+    });
+    assert_eq!(authority.heard().len(), 2);
+}
+
+#[test]
 fn a_token_that_cannot_be_replaced_is_used_to_its_end() {
     let denied = response("400 Bad Request", "", &aadsts(""));
     let authority = Authority::saying(vec![
@@ -873,4 +895,43 @@ fn a_source_of_the_configuration_asks_with_the_token_and_says_so_when_there_is_n
     assert!(error.message.contains("AADSTS70021"), "{error}");
     assert!(!format!("{error:?} {sources:?}").contains(CANARY));
     assert_eq!(server.heard().len(), 1, "nothing is asked without a token");
+}
+
+#[test]
+fn a_source_that_refuses_a_token_is_asked_with_another_one() {
+    let authority = Authority::saying(vec![token(0, 3600), token(1, 3600)]);
+    let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+    let taken = response("200 OK", "", empty);
+    let refused = response("401 Unauthorized", "", "");
+    let server = Authority::saying(vec![taken.clone(), refused, taken]);
+    let config = format!(
+        "metricsSources: {{ one: {{ azureManagedPrometheus: {{ endpoint: 'http://{}' }} }} }}",
+        server.at
+    );
+    let config = config::Config::parse(&config).unwrap();
+    let pods = OfPod(authority.pod());
+    let sources = Sources::connect(&config, &pods.0.clock, &Rc::new(SystemRandomness), &pods).unwrap();
+    let selector = Selector::Metric {
+        name: "DCGM_FI_DEV_GPU_UTIL",
+        match_labels: Vec::new(),
+    };
+    let request = ReadRequest {
+        source: "one",
+        selector: &selector,
+        window_ms: 60_000,
+        as_of_ms: None,
+    };
+    let read = || {
+        pods.0.clock.forward(60_000);
+        run(sources.read(&request)).map(drop).map_err(|error| error.kind)
+    };
+    assert_eq!(read(), Ok(()));
+    assert_eq!(read(), Err(SourceErrorKind::Status(401)));
+    assert_eq!(read(), Ok(()));
+    let heard = server.heard();
+    let sent: Vec<&str> = heard
+        .iter()
+        .map(|heard| &*heard.headers["authorization"])
+        .collect();
+    assert_eq!(sent, [bearer(0), bearer(0), bearer(1)]);
 }

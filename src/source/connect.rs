@@ -398,6 +398,10 @@ impl<C: Clock + 'static> Tokens for Entra<C> {
         };
         Box::pin(token)
     }
+
+    fn refused(&self, token: &str) {
+        Self::refused(self, token);
+    }
 }
 
 fn tls(tls: &config::Tls) -> TlsFiles {

@@ -188,7 +188,11 @@ impl Client {
             .map_err(without_credential)?;
         let request = request.build().map_err(|error| failed(&error))?;
         let secrets = secrets.and_header(request.headers().get(AUTHORIZATION));
-        answer(http.execute(request).await, secrets).await
+        let sent = http.execute(request).await;
+        if matches!(&sent, Ok(response) if response.status() == StatusCode::UNAUTHORIZED) {
+            self.settings.credentials.refused(&secrets);
+        }
+        answer(sent, secrets).await
     }
 
     /// The connection pool, made anew when a certificate was rotated.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::config::{Endpoint, Reach};
 use crate::control::ports::{PoolError, PoolErrorKind};
@@ -168,6 +168,11 @@ impl Arm {
             building = building.bearer_auth(token);
         }
         let response = building.send().await.map_err(|error| unanswered(&error))?;
+        if let (StatusCode::UNAUTHORIZED, Some(tokens), Some(token)) =
+            (response.status(), &self.tokens, &token)
+        {
+            tokens.refused(token);
+        }
         let hide = |text: String| match &token {
             Some(token) => text.replace(token.as_str(), "[hidden]"),
             None => text,

@@ -28,6 +28,10 @@ pub trait Tokens {
     /// # Errors
     /// Why there is none and what to do, in words without secrets.
     fn token(&self) -> LocalBoxFuture<'_, Result<String, String>>;
+
+    /// The server that this token was sent to did not take it: it was revoked, or its key was replaced. Whoever keeps tokens
+    /// does not give it again.
+    fn refused(&self, _token: &str) {}
 }
 
 /// What a request carries to be let in.
@@ -82,6 +86,15 @@ impl Credentials {
             }
         };
         Ok((request, Secrets(vec![secret])))
+    }
+}
+
+impl Credentials {
+    /// The server did not take what was sent.
+    pub(super) fn refused(&self, sent: &Secrets) {
+        if let (Self::Issued(tokens), Some(token)) = (self, sent.0.first()) {
+            tokens.refused(token);
+        }
     }
 }
 
