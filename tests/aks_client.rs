@@ -121,6 +121,7 @@ fn a_pool_is_read_at_its_address_with_what_is_known_of_its_size() {
         autoscaler: PoolAutoscaler::Off,
         gpus_per_node: Some(1),
         node_price: Some(3_673_000),
+        error: None,
     };
     assert_eq!(pool, wanted);
     let head = last(&server).head;

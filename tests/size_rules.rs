@@ -901,6 +901,75 @@ fn a_capacity_failure_is_remembered_for_its_time() {
 }
 
 #[test]
+fn what_a_fallback_pool_may_be_asked_for_keeps_the_rules_of_all_growth() {
+    type Change = fn(&mut Rig);
+    let changes: [(&str, Change, u32); 9] = [
+        ("nothing", |_| {}, 1),
+        ("at the bound", |rig| rig.config.max_nodes = 4, 0),
+        ("suspended", |rig| rig.config.suspend = Suspend::Suspended, 0),
+        ("frozen", |rig| rig.freeze = Freeze::On, 0),
+        ("paused", |rig| rig.overrides.pause = Pause::ScaleOut, 0),
+        (
+            "growth is off",
+            |rig| rig.config.up.select = SelectPolicy::Disabled,
+            0,
+        ),
+        (
+            "no growth within the rate",
+            |rig| {
+                rig.config.up.policies = vec![rate(RateKind::Nodes, 0, HOUR_MS)];
+            },
+            0,
+        ),
+        (
+            "fought over",
+            |rig| rig.memory.conflicting_until_ms = Some(i64::MAX),
+            0,
+        ),
+        (
+            "an operation runs in the pool itself",
+            |rig| rig.operation = Operation::Ours,
+            1,
+        ),
+    ];
+    for (what, change, placeable) in changes {
+        let mut rig = growing();
+        rig.failure = Some(Failure::Allocation);
+        change(&mut rig);
+        let decision = rig.tick().decision;
+        assert_eq!((decision.to, decision.placeable), (4, placeable), "{what}");
+    }
+}
+
+/// Found by review: growth that went to a fallback pool waited for nothing and opened no breaker.
+#[test]
+fn a_guess_that_goes_to_a_fallback_pool_settles_like_any_other() {
+    let mut config = policy();
+    config.max_nodes = 100;
+    config.settle_ms = HOUR_MS;
+    config.signals[0].target = Some(950_000);
+    let mut rig = Rig::new(config, 4, 8).acquainted();
+    rig.load_all(100.0);
+    rig.watch_minutes(5);
+    rig.failure = Some(Failure::Allocation);
+    let evaluation = rig.tick();
+    assert!(evaluation.guesses());
+    assert_eq!(
+        evaluation.decision.placeable, 2,
+        "the pinned ones hide half as much again"
+    );
+    rig.memory.arrived_at_ms = Some(rig.now_ms);
+    let decision = rig.tick().decision;
+    assert_eq!(
+        (decision.unplaced, decision.placeable),
+        (2, 1),
+        "what was measured needs one"
+    );
+    rig.memory.breaker_until_ms = Some(i64::MAX);
+    assert_eq!(rig.tick().decision.placeable, 0);
+}
+
+#[test]
 fn a_capacity_failure_is_forgotten_when_its_demand_is_gone() {
     let mut rig = growing();
     rig.failure = Some(Failure::Sku);

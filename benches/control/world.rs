@@ -199,6 +199,7 @@ impl NodePools for Standing {
             autoscaler: PoolAutoscaler::Off,
             gpus_per_node: u32::try_from(GPUS_PER_NODE).ok(),
             node_price: None,
+            error: None,
         })
     }
 

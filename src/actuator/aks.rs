@@ -243,6 +243,10 @@ impl Aks {
             autoscaler: pool.autoscaler,
             gpus_per_node: vm_size.and_then(|name| Some(sizes::of(name)?.gpus)),
             node_price: vm_size.and_then(|name| self.price(name)),
+            error: pool
+                .error
+                .as_ref()
+                .map(|error| failure::of_operation(error, pool.purchase)),
         }
     }
 }

@@ -102,6 +102,8 @@ fn note(flight: &mut InFlight, progress: &Result<Progress, PoolError>, now: Now)
         Err(error) => match error.kind {
             // Nobody knows it any more; the pool has to tell.
             PoolErrorKind::Gone => *operation = None,
+            // Some operations end in the answer's own status.
+            PoolErrorKind::Capacity(_) => return Some(Settled::Failed(error.clone())),
             PoolErrorKind::Throttled(ms) => *ask_at_ms = wait(Some(ms)),
             _ => *ask_at_ms = wait(None),
         },
@@ -126,17 +128,19 @@ fn by_pool(flight: &InFlight, pool: &Pool, now: Now) -> Settled {
         _ if believed => Settled::Running,
         PoolState::Steady => Settled::Succeeded,
         PoolState::Stopped => Settled::Superseded,
-        PoolState::Failed => Settled::Failed(PoolError {
+        PoolState::Failed => Settled::Failed(pool.error.clone().unwrap_or_else(|| PoolError {
             kind: PoolErrorKind::Unavailable,
             code: "OperationLost".to_owned(),
             message: "the pool has failed, and nobody knows the operation that did it".to_owned(),
-        }),
+        })),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ports::{Lever, PoolAutoscaler};
+    use crate::policy::observation::Failure;
+
     use super::*;
 
     fn flight(phase: Phase) -> InFlight {
@@ -158,6 +162,7 @@ mod tests {
             autoscaler: PoolAutoscaler::Off,
             gpus_per_node: None,
             node_price: None,
+            error: None,
         }
     }
 
@@ -241,6 +246,35 @@ mod tests {
             settled(&before, 1_000 + LOST_OPERATION_MS),
             Settled::Succeeded,
             "but not for ever"
+        );
+    }
+
+    #[test]
+    fn a_failure_has_its_class_whoever_tells_of_it() {
+        let no_quota = PoolError {
+            kind: PoolErrorKind::Capacity(Failure::QuotaLow),
+            code: "QuotaExceeded".to_owned(),
+            message: "12 of 12".to_owned(),
+        };
+        let accepted = |operation: Option<&str>| {
+            flight(Phase::Accepted {
+                operation: operation.map(str::to_owned),
+                ask_at_ms: 0,
+            })
+        };
+        let failed = Settled::Failed(no_quota.clone());
+        let told = Err(no_quota.clone());
+        let busy = pool(5, "b", PoolState::Busy);
+        let by_answer = settle(&mut accepted(Some("op")), Some(&told), Some(&busy), at(2_000));
+        assert_eq!(by_answer, failed, "the operation's own status");
+        let pool = Pool {
+            error: Some(no_quota),
+            ..pool(5, "c", PoolState::Failed)
+        };
+        assert_eq!(settle(&mut accepted(None), None, Some(&pool), at(2_000)), failed);
+        assert_eq!(
+            settle(&mut flight(Phase::Sent), None, Some(&pool), at(2_000)),
+            failed
         );
     }
 

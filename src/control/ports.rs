@@ -327,6 +327,8 @@ pub struct Pool {
     pub gpus_per_node: Option<u32>,
     /// Price of a node in micro-USD per hour, if known.
     pub node_price: Option<Micro>,
+    /// Why its last operation failed, where the pool says so.
+    pub error: Option<PoolError>,
 }
 
 /// Whether something is being done to a pool.

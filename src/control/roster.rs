@@ -160,7 +160,7 @@ impl Roster {
     fn count(&mut self, intake: &Intake, input: &Input<'_>, all_seen: bool) {
         self.booting.clear();
         for pool in input.pools.iter() {
-            let batches = pool.arrivals.batches().iter();
+            let batches = pool.arrivals.coming();
             self.booting.extend(batches.map(|batch| Booting {
                 nodes: batch.nodes,
                 since_ms: batch.since_ms,

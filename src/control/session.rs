@@ -20,6 +20,10 @@ use super::{Failure, Freeze};
 /// Longest time that a restart may seem to have taken.
 const LONGEST_OUTAGE_MS: Millis = 24 * 3_600_000;
 
+/// How often in a row it takes to be told that a fallback pool does not exist, until it is believed: an owner that is not
+/// well answers so too.
+const GONE_AFTER: u32 = 3;
+
 /// One policy at work.
 pub(super) struct Session {
     pub(super) policy: Rc<Policy>,
@@ -89,8 +93,22 @@ pub(super) struct Track {
     pub(super) not_before_ms: Millis,
     /// Resizes refused in a row.
     pub(super) refusals: u32,
-    /// A resize of ours that failed, and until when the platform may take the count back for it.
-    pub(super) failed: Option<(InFlight, Millis)>,
+    /// A resize of ours that failed.
+    pub(super) failed: Option<Failed>,
+    /// How often in a row the owner said that there is no such pool.
+    pub(super) gone: u32,
+}
+
+/// A resize that failed after it was accepted.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) flight: InFlight,
+    /// How many nodes it was to bring.
+    pub(super) nodes: u32,
+    /// Whether the platform had none: then they are not on their way.
+    pub(super) no_capacity: bool,
+    /// Until when the platform may take the count back for it.
+    pub(super) until_ms: Millis,
 }
 
 impl Track {
@@ -105,6 +123,7 @@ impl Track {
             not_before_ms: Millis::MIN,
             refusals: 0,
             failed: None,
+            gone: 0,
         }
     }
 }
@@ -237,6 +256,10 @@ impl Session {
         };
         self.touched = Touched::Yes;
         let Some(saved) = saved else { return };
+        let same_target = saved
+            .pools
+            .first()
+            .is_none_or(|pool| pool.is(&self.policy.target));
         let quality = &self.policy.config.data_quality;
         let by_source = saved.source_ms.zip(self.source.known(now));
         let by_own_ms = match self.saved_by {
@@ -257,6 +280,19 @@ impl Session {
                 }
             }),
         };
+        let shift_ms = now
+            .timer_ms
+            .saturating_sub(saved.saved_at.timer_ms)
+            .saturating_sub(outage_ms);
+        for pool in saved.pools {
+            if let Some(track) = self.pools.iter_mut().find(|track| pool.is(&track.key)) {
+                track.take_up(pool, shift_ms);
+            }
+        }
+        if !same_target {
+            // Of the pool that the policy was given while nobody ran it, it knows nothing.
+            return;
+        }
         let told_ms = saved.memory.told.and_then(|told| told.timer_ms);
         let then = Now {
             wall_ms: 0,
@@ -279,17 +315,12 @@ impl Session {
             // one of them was set, and it may have been the source's. A clock of ours that is days off says nothing.
             told.timer_ms = told_ms.map(|at_ms| at_ms.saturating_add(start_ms).saturating_sub(by_own_ms));
         }
-        let shift_ms = start_ms.saturating_sub(outage_ms);
-        for pool in saved.pools {
-            if let Some(track) = self.pools.iter_mut().find(|track| *track.key.name == *pool.name) {
-                track.take_up(pool, shift_ms);
-            }
-        }
     }
 
     /// What has to survive.
     pub(super) fn to_save(&self, now: Now, ended: Ended) -> Saved {
         let pools = self.pools.iter().map(|track| SavedPool {
+            cluster: Some(track.key.cluster.to_string()),
             name: track.key.name.to_string(),
             count: track.count,
             booting: track.arrivals.batches().to_vec(),
@@ -313,6 +344,14 @@ impl Session {
     }
 }
 
+impl SavedPool {
+    /// Whether it is this one; states of before name no cluster.
+    fn is(&self, key: &PoolKey) -> bool {
+        let cluster = self.cluster.as_deref();
+        *self.name == *key.name && cluster.is_none_or(|cluster| *cluster == *key.cluster)
+    }
+}
+
 impl Track {
     fn take_up(&mut self, saved: SavedPool, shift_ms: Millis) {
         let shift = |at_ms: Millis| at_ms.saturating_add(shift_ms);
@@ -328,6 +367,11 @@ impl Track {
             }
             flight
         });
+    }
+
+    /// Whether its owner said often enough that there is no such pool.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone >= GONE_AFTER
     }
 
     /// Whether its owner may be asked for a resize now.

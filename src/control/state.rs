@@ -29,7 +29,7 @@ pub struct Saved {
     pub ended: Ended,
     /// The engine's memory.
     pub memory: Memory,
-    /// The pools of the policy: its target and its fallback pools.
+    /// The pools of the policy: its target, then its fallback pools.
     pub pools: Vec<SavedPool>,
 }
 
@@ -46,6 +46,9 @@ pub enum Ended {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedPool {
+    /// Its cluster, by the name of the configuration.
+    #[serde(default)]
+    pub cluster: Option<String>,
     /// Its name.
     pub name: String,
     /// The count when it was last seen.
@@ -67,6 +70,9 @@ pub struct Arrival {
     pub nodes: u32,
     /// Timer at which they were asked for.
     pub since_ms: Millis,
+    /// Whether the platform said that it has no capacity for them. Some may come all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// A resize that is on its way.

@@ -7,34 +7,25 @@
 use futures_util::future::join_all;
 
 use crate::journal::JournalError;
-use crate::policy::config::{Suspend, VictimPolicy};
+use crate::policy::config::VictimPolicy;
 use crate::policy::evaluation::Evaluation;
-use crate::policy::most_by_rate;
 use crate::policy::observation::Now;
 
 use super::deadline::with_timeout;
 use super::flight::ASK_AGAIN_MS;
+use super::outcome::refused;
+use super::plan::{Resize, after_refusal, plan};
 use super::policy::Mode;
 use super::ports::{
     Accepted, Lever, NodePools as _, Pool, PoolAutoscaler, PoolError, PoolErrorKind, PoolKey, PoolState,
     Ports,
 };
-use super::roster::Naming;
 use super::session::{Session, Touched, Track};
 use super::state::{Ended, InFlight, Phase};
 use super::task::Slot;
-use super::tick::{frozen, no_answer, refused, save, tell, views};
+use super::tick::{frozen, no_answer, save, tell, views};
 use super::turnstile::{Direction, Priority};
 use super::{PlatformChooses, Shared, Watch};
-
-/// A resize of one pool of the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Resize {
-    /// The pool's place in the group.
-    index: usize,
-    from: u32,
-    to: u32,
-}
 
 /// Why a resize that was decided is not sent: a word and more about it.
 type Refusal = (&'static str, String);
@@ -54,7 +45,8 @@ pub(super) async fn act<P: Ports, W: Watch>(
     evaluation: &Evaluation,
 ) {
     let now = shared.now();
-    let Some(mut resize) = plan(session, evaluation, now) else {
+    let most = shared.settings.max_nodes.unwrap_or(u32::MAX);
+    let Some(mut resize) = plan(session, evaluation, most, now) else {
         session.wanted_since_ms = None;
         return;
     };
@@ -70,7 +62,7 @@ pub(super) async fn act<P: Ports, W: Watch>(
     };
     let turnstile = shared.turnstile(&session.policy.target.cluster);
     let turn = turnstile.acquire(priority).await;
-    // Capacity that fails at once sends the growth on to the next pool of the group, in the same turn.
+    // A pool that cannot give the growth sends it on to the next one of the group, in the same turn.
     for _ in 0..session.pools.len() {
         let Err((word, message)) = send(shared, slot, session, evaluation, resize).await else {
             (session.wanted_since_ms, session.told) = (None, None);
@@ -82,7 +74,7 @@ pub(super) async fn act<P: Ports, W: Watch>(
             session.touched = Touched::Yes;
         }
         tell_once(shared, session, resize, (word, &message), now);
-        let Some(next) = after_capacity_failure(session, resize, word, now) else {
+        let Some(next) = after_refusal(session, resize, word, most, now) else {
             break;
         };
         resize = next;
@@ -112,118 +104,6 @@ fn tell_once<P: Ports, W: Watch>(
     }
 }
 
-/// What a decision means for the pools of the group.
-fn plan(session: &Session, evaluation: &Evaluation, now: Now) -> Option<Resize> {
-    let decision = &evaluation.decision;
-    let count = |index: usize| session.pools.get(index).and_then(|track| track.count);
-    if decision.to > decision.from {
-        let (from, grown) = (count(0)?, decision.to - decision.from);
-        let to = from.saturating_add(grown);
-        return session
-            .pools
-            .first()?
-            .may_be_asked(now)
-            .then_some(Resize { index: 0, from, to });
-    }
-    if decision.to < decision.from {
-        return shrink(session, decision.from - decision.to, now);
-    }
-    if decision.unplaced > 0
-        && session.policy.config.suspend == Suspend::Active
-        && !session.memory.is_conflicting()
-    {
-        return onto_fallback(session, 0, placeable(session, decision.unplaced, now), now);
-    }
-    None
-}
-
-/// The last fallback pool that has nodes gives first: the target is what the policy is about.
-fn shrink(session: &Session, fewer: u32, now: Now) -> Option<Resize> {
-    let pools = session.pools.iter().enumerate().rev();
-    let (index, from) = pools
-        .filter(|(_, track)| track.may_be_asked(now))
-        .filter_map(|(index, track)| Some((index, track.count?)))
-        .find(|&(_, count)| count > 0)?;
-    Some(Resize {
-        index,
-        from,
-        to: from.saturating_sub(fewer),
-    })
-}
-
-/// The first fallback pool behind `after` that can take `nodes`. Nodes that were asked for and do not show in a count
-/// yet would be asked for twice, so all of them have to show.
-fn onto_fallback(session: &Session, after: usize, nodes: u32, now: Now) -> Option<Resize> {
-    let shows = |track: &Track| {
-        let flight = track.in_flight.as_ref();
-        flight.is_none_or(|flight| track.count == Some(flight.to))
-    };
-    let (target, fallbacks) = session.pools.split_first()?;
-    if !shows(target) || fallbacks.iter().any(|track| track.in_flight.is_some()) {
-        return None;
-    }
-    let pools = session.pools.iter().enumerate().skip(after + 1);
-    let (index, from) = pools
-        .filter(|(_, track)| track.may_grow(now))
-        .find_map(|(index, track)| Some((index, track.count?)))?;
-    let nodes = nodes.min(affordable(session, index));
-    (nodes > 0).then_some(Resize {
-        index,
-        from,
-        to: from.saturating_add(nodes),
-    })
-}
-
-/// How much of a growth that the target cannot give fits under the group's bound and within its rate. Missing nodes may
-/// come after all, so they leave no room: promise 3 goes before promise 4.
-fn placeable(session: &Session, unplaced: u32, now: Now) -> u32 {
-    let config = &session.policy.config;
-    let observation = session.roster.observation(Naming::Unseen);
-    let timeout_ms = config.provision_timeout_ms;
-    let coming = observation
-        .booting
-        .iter()
-        .filter(|booting| now.timer_ms.saturating_sub(booting.since_ms) < timeout_ms)
-        .fold(0_u32, |coming, booting| coming.saturating_add(booting.nodes));
-    let missing = observation
-        .asked
-        .saturating_sub(observation.ready.saturating_add(coming));
-    let by_rate = most_by_rate(config, &session.memory, now, observation.asked);
-    unplaced
-        .saturating_sub(missing)
-        .min(by_rate.saturating_sub(observation.asked))
-}
-
-/// Nodes of the pool at `index` that the budget still pays for, at the prices of all pools that have nodes. The engine
-/// knows one price; a fallback pool may be dearer. An unknown price pays for nothing.
-fn affordable(session: &Session, index: usize) -> u32 {
-    let Some(budget) = session.policy.config.budget_micro_usd_per_hour else {
-        return u32::MAX;
-    };
-    let price = |track: &Track| track.last.as_ref().and_then(|pool| pool.node_price);
-    let mut left = budget;
-    for track in session.pools.iter().filter(|track| track.count != Some(0)) {
-        let (Some(count), Some(price)) = (track.count, price(track)) else {
-            return 0;
-        };
-        left = left.saturating_sub(price.saturating_mul(i64::from(count)));
-    }
-    match session.pools.get(index).and_then(price) {
-        Some(price) if price > 0 => u32::try_from(left.max(0) / price).unwrap_or(u32::MAX),
-        Some(_) => u32::MAX,
-        None => 0,
-    }
-}
-
-fn after_capacity_failure(session: &Session, failed: Resize, word: &str, now: Now) -> Option<Resize> {
-    let capacity = ["quota", "allocation", "sku"].contains(&word);
-    let grown = failed
-        .to
-        .checked_sub(failed.from)
-        .filter(|&grown| grown > 0 && capacity)?;
-    onto_fallback(session, failed.index, grown, now)
-}
-
 /// Sends one resize, or says why not.
 async fn send<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
@@ -239,7 +119,7 @@ async fn send<P: Ports, W: Watch>(
     };
     still_owned(shared, session, &key)?;
     let pool = look_again(shared, session, resize).await?;
-    note_sent(session, resize, &pool, shared.now());
+    note_sent(session, resize, evaluation, &pool, shared.now());
     if let Err(error) = save(shared, session, Ended::Running).await {
         withdraw(session, resize.index);
         return refusal("StateNotSaved", error);
@@ -411,7 +291,11 @@ async fn look_again<P: Ports, W: Watch>(
     for ((index, track), read) in session.pools.iter().enumerate().zip(join_all(reads).await) {
         let seen = match read.unwrap_or_else(|_| Err(no_answer())) {
             Ok(seen) => seen,
-            Err(error) if error.kind == PoolErrorKind::Gone && index != resize.index => continue,
+            Err(error)
+                if error.kind == PoolErrorKind::Gone && index != resize.index && track.count == Some(0) =>
+            {
+                continue;
+            }
             Err(error) => return refusal("PoolUnreadable", error),
         };
         if track.count != Some(seen.count) {
@@ -488,7 +372,7 @@ fn stands(resize: Resize, least: u32) -> bool {
 }
 
 /// Writes the request down before it is sent.
-fn note_sent(session: &mut Session, resize: Resize, pool: &Pool, now: Now) {
+fn note_sent(session: &mut Session, resize: Resize, evaluation: &Evaluation, pool: &Pool, now: Now) {
     let asked = session.asked();
     let Some(track) = session.pools.get_mut(resize.index) else {
         return;
@@ -508,7 +392,7 @@ fn note_sent(session: &mut Session, resize: Resize, pool: &Pool, now: Now) {
         .is_some_and(|intent| intent.from == asked && intent.to == to);
     if !decided {
         // Another pool of the group, or less than was decided.
-        session.memory.asked_for(asked, to, now);
+        session.memory.asked_for(asked, to, evaluation.guesses(), now);
         session.touched = Touched::Yes;
     }
 }

@@ -314,6 +314,7 @@ mod tests {
             autoscaler: PoolAutoscaler::Off,
             gpus_per_node: None,
             node_price: None,
+            error: None,
         }
     }
 

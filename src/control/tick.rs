@@ -8,14 +8,13 @@ use std::pin::pin;
 use futures_util::future::{join_all, join3};
 
 use crate::journal::{Checkpoint, Decided, TickRecord};
-use crate::policy::config::Millis;
 use crate::policy::evaluate;
 use crate::policy::evaluation::Evaluation;
 use crate::policy::observation::{Now, Observation, Operation};
 use crate::policy::windows::Delta;
 
 use super::deadline::with_timeout;
-use super::flight::{self, Settled};
+use super::outcome::settle;
 use super::ports::{
     Answer, ClusterError, ClusterView as _, Completeness, Lever, MetricsSource as _, NodePools as _, Pool,
     PoolError, PoolErrorKind, PoolState, Ports, Progress, ReadRequest, SourceError, SourceErrorKind,
@@ -26,18 +25,6 @@ use super::session::{Session, State, Touched, Track, is_frozen};
 use super::state::{Ended, Phase};
 use super::task::Slot;
 use super::{Action, Shared, Watch};
-
-/// How long after a failed resize of ours a count that goes back is taken for its doing.
-const TAKEN_BACK_MS: Millis = 10 * 60_000;
-
-/// How long the owner of a pool is left alone after a refusal that a person has to mend, and after several of any kind.
-const MEND_MS: Millis = 60_000;
-
-/// Refusals in a row that are tried again at the next tick.
-const PATIENT_REFUSALS: u32 = 3;
-
-/// The longest wait after refusals in a row.
-const LONGEST_WAIT_MS: Millis = 5 * 60_000;
 
 /// Why nothing was decided: a `CamelCase` word and more about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,16 +43,16 @@ impl Held {
 }
 
 /// What a tick saw.
-struct Sight {
+pub(super) struct Sight {
     answers: Vec<(usize, Result<Answer, SourceError>)>,
-    pools: Vec<PoolSight>,
+    pub(super) pools: Vec<PoolSight>,
     views: Result<Option<Vec<View>>, ClusterError>,
 }
 
 /// What a tick saw of one pool.
-struct PoolSight {
-    progress: Option<Result<Progress, PoolError>>,
-    pool: Result<Pool, PoolError>,
+pub(super) struct PoolSight {
+    pub(super) progress: Option<Result<Progress, PoolError>>,
+    pub(super) pool: Result<Pool, PoolError>,
 }
 
 /// Runs one tick. The session is whole whenever this is dropped: at a timeout, at a shutdown.
@@ -235,133 +222,6 @@ fn ingest(session: &mut Session, sight: &Sight, now: Now) {
     }
 }
 
-/// Settles resizes that are on their way, and takes note of what the pools' counts are now.
-async fn settle<P: Ports, W: Watch>(shared: &Shared<P, W>, session: &mut Session, sight: &Sight, now: Now) {
-    let mut over = false;
-    for (index, seen) in sight.pools.iter().enumerate() {
-        let pool = seen.pool.as_ref().ok();
-        over |= settle_one(shared, session, index, seen.progress.as_ref(), pool, now);
-    }
-    let before = session.memory.asked;
-    let taken_back = sight
-        .pools
-        .iter()
-        .enumerate()
-        .filter(|(index, seen)| note_count(session, *index, seen, now))
-        .count();
-    let follows = session.policy.lever == Lever::Least && before != Some(session.asked());
-    let ours = session.memory.intent.map(|intent| intent.to) == Some(session.asked());
-    if before.is_some() && (taken_back > 0 || follows && !ours) {
-        session.memory.taken_back(session.asked());
-        session.touched = Touched::Yes;
-    }
-    if over {
-        // A restart must not find a resize that is over.
-        let _ = save(shared, session, Ended::Running).await;
-    }
-}
-
-/// Settles the resize of one pool; says whether it is over.
-fn settle_one<P: Ports, W: Watch>(
-    shared: &Shared<P, W>,
-    session: &mut Session,
-    index: usize,
-    progress: Option<&Result<Progress, PoolError>>,
-    pool: Option<&Pool>,
-    now: Now,
-) -> bool {
-    let Some(track) = session.pools.get_mut(index) else {
-        return false;
-    };
-    let Some(mut flight) = track.in_flight.take() else {
-        return false;
-    };
-    let settled = flight::settle(&mut flight, progress, pool, now);
-    let (what, message) = match &settled {
-        Settled::Running => {
-            track.in_flight = Some(flight);
-            return false;
-        }
-        Settled::Succeeded => {
-            track.refusals = 0;
-            ("succeeded", String::new())
-        }
-        Settled::Superseded => ("superseded", String::new()),
-        Settled::NeverArrived => ("never arrived", String::new()),
-        Settled::Failed(error) => (error.kind.as_str(), error.to_string()),
-    };
-    let (from, to) = (flight.from, flight.to);
-    match &settled {
-        Settled::NeverArrived => {
-            session.memory.not_sent();
-            session.touched = Touched::Yes;
-        }
-        Settled::Failed(error) => {
-            track.failed = Some((flight, now.timer_ms.saturating_add(TAKEN_BACK_MS)));
-            refused(session, index, error, now);
-        }
-        _ => {}
-    }
-    tell(shared, session, index, (from, to), (what, &message), now);
-    true
-}
-
-/// Takes note of a refusal, whenever it came.
-pub(super) fn refused(session: &mut Session, index: usize, error: &PoolError, now: Now) {
-    let Some(track) = session.pools.get_mut(index) else {
-        return;
-    };
-    let wait = |ms: Millis| now.timer_ms.saturating_add(ms.clamp(0, TAKEN_BACK_MS));
-    track.refusals = track.refusals.saturating_add(1);
-    if let Some(doublings) = track.refusals.checked_sub(PATIENT_REFUSALS) {
-        // One minute, two, four, five: within what AKS grants for ever.
-        track.not_before_ms = wait((MEND_MS << doublings.min(3)).min(LONGEST_WAIT_MS));
-    }
-    match error.kind {
-        PoolErrorKind::Capacity(failure) if index == 0 => {
-            session.memory.no_capacity(failure, now);
-            session.touched = Touched::Yes;
-        }
-        PoolErrorKind::Capacity(failure) => {
-            track.capacity = Some((failure, now.timer_ms.saturating_add(failure.backoff_ms())));
-        }
-        PoolErrorKind::Throttled(ms) => track.not_before_ms = track.not_before_ms.max(wait(ms)),
-        PoolErrorKind::Auth | PoolErrorKind::BadRequest | PoolErrorKind::Gone => {
-            track.not_before_ms = track.not_before_ms.max(wait(MEND_MS));
-        }
-        _ => {}
-    }
-}
-
-/// Takes note of a pool's count; says whether the platform took it back after a failure of ours.
-fn note_count(session: &mut Session, index: usize, seen: &PoolSight, now: Now) -> bool {
-    let Some(track) = session.pools.get_mut(index) else {
-        return false;
-    };
-    let count = match &seen.pool {
-        Ok(pool) => {
-            track.last = Some(pool.clone());
-            pool.count
-        }
-        // A fallback pool that is no more has no nodes.
-        Err(error) if error.kind == PoolErrorKind::Gone && index > 0 => {
-            track.last = None;
-            0
-        }
-        Err(_) => return false,
-    };
-    track.failed.take_if(|(_, until_ms)| *until_ms <= now.timer_ms);
-    let Some(before) = track.count.replace(count) else {
-        return false;
-    };
-    if before == count {
-        return false;
-    }
-    track.arrivals.asked_changed(before, count, now.timer_ms);
-    let failed = track.failed.as_ref().map(|(flight, _)| (flight.from, flight.to));
-    failed.is_some_and(|(from, to)| before == to && (from..to).contains(&count))
-}
-
 /// Puts together what the engine is shown; the windows take their samples and devices.
 fn observe(session: &mut Session, sight: &Sight, now: Now) -> Result<(), Held> {
     let views = match &sight.views {
@@ -381,7 +241,7 @@ fn observe(session: &mut Session, sight: &Sight, now: Now) -> Result<(), Held> {
     for (track, seen) in session.pools.iter().zip(&sight.pools).skip(1) {
         // Nodes of a fallback pool count like any other: with their number unknown, no bound could hold.
         if let (None, Err(error)) = (&track.last, &seen.pool)
-            && error.kind != PoolErrorKind::Gone
+            && !(error.kind == PoolErrorKind::Gone && track.is_gone())
         {
             return Err(Held::new(
                 "FallbackPoolUnreadable",

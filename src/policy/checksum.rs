@@ -108,10 +108,12 @@ fn decision(sum: &mut Checksum, decision: &Decision) {
         wish,
         reason,
         unplaced,
+        placeable,
         victims,
     } = decision;
     sum.pair(*from, *to);
     sum.pair(*wish, *unplaced);
+    sum.word(u64::from(*placeable));
     sum.word(match reason {
         Reason::WithinTarget => 0,
         Reason::DemandAboveTarget => 1,
@@ -194,13 +196,14 @@ mod tests {
 
     #[test]
     fn every_part_of_a_record_counts() {
-        let changes: [fn(&mut Evaluation); 11] = [
+        let changes: [fn(&mut Evaluation); 12] = [
             |e| e.at.wall_ms += 1,
             |e| e.at.timer_ms -= 1,
             |e| e.decision.from += 1,
             |e| e.decision.to += 1,
             |e| e.decision.wish += 1,
             |e| e.decision.unplaced += 1,
+            |e| e.decision.placeable += 1,
             |e| e.decision.reason = Reason::Limited(Rule::MinNodes),
             |e| e.decision.victims.push(NodeId(0)),
             |e| assert!(Trace::new(e).next_signal().is_some()),

@@ -49,7 +49,11 @@ pub fn evaluate(
         shrink::limit(&context, windows, memory, &mut trace);
     }
     guard(&context, &mut trace);
-    trace.decision_mut().unplaced = growth::unplaced(&context, memory, trace.size());
+    let unplaced = growth::unplaced(&context, memory, trace.size());
+    let hold = trace.size() == trace.current();
+    let decision = trace.decision_mut();
+    decision.unplaced = unplaced;
+    decision.placeable = growth::placeable(&context, memory, unplaced, hold);
     remember_decision(&evaluation, wish, memory, now);
     evaluation
 }

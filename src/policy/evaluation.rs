@@ -43,6 +43,13 @@ impl Evaluation {
         &self.steps[..self.step_count]
     }
 
+    /// Whether the signals want more than was measured: a guess, for pinned devices or by a step.
+    #[must_use]
+    pub fn guesses(&self) -> bool {
+        let signals = || self.signals().iter();
+        signals().map(|signal| signal.needs_up).max() > signals().map(|signal| signal.measured_up).max()
+    }
+
     /// The steps that changed or stopped something.
     pub fn limits(&self) -> impl Iterator<Item = &Step> {
         self.steps().iter().filter(|step| step.effect != Effect::Passed)
@@ -62,6 +69,9 @@ pub struct Decision {
     pub reason: Reason,
     /// Growth that this pool cannot give, for the fallback pools.
     pub unplaced: u32,
+    /// How much of that may be asked of a fallback pool now: all rules for growth hold for it, and it fits under the bound
+    /// with every missing node still to come.
+    pub placeable: u32,
     /// Nodes to release, when they are named.
     pub victims: Victims,
 }
@@ -396,6 +406,7 @@ impl Evaluation {
                 wish: current,
                 reason: Reason::WithinTarget,
                 unplaced: 0,
+                placeable: 0,
                 victims: Victims::default(),
             },
             signals: [SignalEvidence::default(); MAX_SIGNALS],

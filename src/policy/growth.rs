@@ -4,7 +4,7 @@
 //! records it even when it lets the growth pass, so status, log, report and `explain` show it without more ado.
 
 use super::config::{Behavior, Config, MINUTE_MS, Millis, RateKind, SelectPolicy, Suspend};
-use super::evaluation::{Rule, Trace};
+use super::evaluation::{Evaluation, Reason, Rule, Trace};
 use super::limits::{Bounds, since};
 use super::memory::{FOREIGN_WRITES_ALLOWED, Memory, Missing};
 use super::observation::{Freeze, Now, Observation, Operation, Pause, Waiting};
@@ -28,9 +28,11 @@ pub(super) struct Context<'a> {
     pub(super) missing: u32,
 }
 
+type Veto = fn(&Context<'_>, &mut Memory, &mut Trace<'_>);
+
 /// Asks every growth veto about the size in the trace, until one stops it.
 pub(super) fn limit(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
-    let vetoes: [fn(&Context<'_>, &mut Memory, &mut Trace<'_>); 9] = [
+    let vetoes: [Veto; 9] = [
         brakes,
         pool_busy,
         supply,
@@ -41,6 +43,10 @@ pub(super) fn limit(context: &Context<'_>, memory: &mut Memory, trace: &mut Trac
         rate,
         capacity,
     ];
+    ask(&vetoes, context, memory, trace);
+}
+
+fn ask(vetoes: &[Veto], context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
     for veto in vetoes {
         veto(context, memory, trace);
         if trace.size() <= trace.current() {
@@ -62,14 +68,37 @@ pub(super) fn missing(config: &Config, observation: &Observation<'_>, now: Now) 
 }
 
 /// Growth that this pool cannot give: what the signals need within the bounds, less what works, is coming, or has
-/// just been asked for. Whether missing nodes leave room for others is for the caller to know, who sees what became of
-/// them.
+/// just been asked for.
 pub(super) fn unplaced(context: &Context<'_>, memory: &Memory, size: u32) -> u32 {
     if context.missing == 0 && memory.capacity.is_none() {
         return 0;
     }
     let wanted = context.wish.needs.min(context.bounds.max);
     wanted.saturating_sub(size.saturating_sub(context.missing))
+}
+
+/// How much of the growth that this pool cannot give may be asked of a fallback pool now: it passes every veto but those
+/// that say what this pool can give. Missing nodes may come after all, so under the bound they leave no room.
+pub(super) fn placeable(context: &Context<'_>, memory: &mut Memory, unplaced: u32, hold: bool) -> u32 {
+    let asked = context.observation.asked;
+    let wanted = asked.saturating_add(unplaced).min(context.bounds.max);
+    if !hold || wanted <= asked {
+        return 0;
+    }
+    let mut elsewhere = Evaluation::hold(context.now, asked);
+    let mut trace = Trace::new(&mut elsewhere);
+    trace.wish(wanted, Reason::Limited(Rule::NodesMissing), 0, 0);
+    let vetoes: [Veto; 7] = [
+        brakes,
+        fought_over,
+        free_capacity,
+        settle,
+        breaker,
+        stabilize,
+        rate,
+    ];
+    ask(&vetoes, context, memory, &mut trace);
+    trace.size().saturating_sub(asked)
 }
 
 /// Suspend, freeze and pause, for either direction.
@@ -99,12 +128,23 @@ pub(super) fn busy(observation: &Observation<'_>, memory: &Memory, trace: &mut T
             0,
         );
     } else if memory.is_conflicting() {
-        let writes = i64::try_from(memory.foreign_writes.len()).unwrap_or(i64::MAX);
-        trace.veto(
-            Rule::Conflicting,
-            writes,
-            i64::try_from(FOREIGN_WRITES_ALLOWED).unwrap_or(i64::MAX),
-        );
+        conflicting(memory, trace);
+    }
+}
+
+fn conflicting(memory: &Memory, trace: &mut Trace<'_>) {
+    let writes = i64::try_from(memory.foreign_writes.len()).unwrap_or(i64::MAX);
+    trace.veto(
+        Rule::Conflicting,
+        writes,
+        i64::try_from(FOREIGN_WRITES_ALLOWED).unwrap_or(i64::MAX),
+    );
+}
+
+/// An operation in this pool does not keep another pool from growing, and one that never ends must not.
+fn fought_over(_: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
+    if memory.is_conflicting() {
+        conflicting(memory, trace);
     }
 }
 
@@ -229,13 +269,6 @@ fn rate(context: &Context<'_>, memory: &mut Memory, trace: &mut Trace<'_>) {
         i64::from(allowed),
         i64::from(trace.size()),
     );
-}
-
-/// The largest size that the growth limits of a policy allow now: for growth that a fallback pool takes over, which has
-/// the same limits as the target's.
-#[must_use]
-pub fn most_by_rate(config: &Config, memory: &Memory, now: Now, asked: u32) -> u32 {
-    largest(&config.up, memory, now, asked)
 }
 
 /// Largest size that the rate policies allow: `base + v`, or ⌈base × (1 + v %)⌉, with the size at the start of the

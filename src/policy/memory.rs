@@ -237,13 +237,14 @@ impl Memory {
         self.capacity = Some((failure, now.timer_ms.saturating_add(failure.backoff_ms())));
     }
 
-    /// A resize that the engine did not decide in these words was asked for in its name: growth on a fallback pool.
-    pub fn asked_for(&mut self, from: u32, to: u32, now: Now) {
+    /// A resize that the engine did not decide in these words was asked for in its name: growth on a fallback pool. `saturated`
+    /// is [`Evaluation::guesses`](super::evaluation::Evaluation::guesses).
+    pub fn asked_for(&mut self, from: u32, to: u32, saturated: bool, now: Now) {
         self.intent = Some(Intent {
             from,
             to,
             at_ms: now.timer_ms,
-            saturated: false,
+            saturated,
         });
     }
 

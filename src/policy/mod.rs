@@ -45,7 +45,6 @@ mod wish;
 pub use config::Config;
 pub use evaluate::evaluate;
 pub use evaluation::{Decision, Evaluation, Reason};
-pub use growth::most_by_rate;
 pub use memory::Memory;
 pub use observation::{Now, Observation};
 pub(crate) use track::{READS_ZERO, WORKING_POWER};

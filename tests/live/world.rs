@@ -53,6 +53,7 @@ impl NodePools for Pools {
             autoscaler: PoolAutoscaler::Off,
             gpus_per_node: Some(self.gpus_per_node),
             node_price: None,
+            error: None,
         })
     }
 

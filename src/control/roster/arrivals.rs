@@ -33,7 +33,12 @@ impl Arrivals {
         &self.0
     }
 
-    /// Nodes on their way.
+    /// The batches that are on their way, as far as anybody knows.
+    pub fn coming(&self) -> impl Iterator<Item = &Arrival> {
+        self.0.iter().filter(|batch| !batch.refused)
+    }
+
+    /// Nodes that may come.
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.0
@@ -57,8 +62,27 @@ impl Arrivals {
             self.push(Arrival {
                 nodes: after - before,
                 since_ms: timer_ms,
+                refused: false,
             });
         }
+    }
+
+    /// The platform has no capacity for the `nodes` that were asked for last: they are not on their way, though some may come
+    /// after all.
+    pub fn refused(&mut self, nodes: u32) {
+        let Some(newest) = self.0.last_mut().filter(|newest| !newest.refused) else {
+            return;
+        };
+        let refused = Arrival {
+            nodes: newest.nodes.min(nodes),
+            since_ms: newest.since_ms,
+            refused: true,
+        };
+        newest.nodes -= refused.nodes;
+        if newest.nodes == 0 {
+            self.0.pop();
+        }
+        self.push(refused);
     }
 
     /// Nodes came; the oldest are taken for them. Comes back with how many were on their way.
@@ -77,7 +101,8 @@ impl Arrivals {
     }
 
     fn push(&mut self, batch: Arrival) {
-        if let Some(same) = self.0.last_mut().filter(|last| last.since_ms == batch.since_ms) {
+        let alike = |last: &&mut Arrival| (last.since_ms, last.refused) == (batch.since_ms, batch.refused);
+        if let Some(same) = self.0.last_mut().filter(alike) {
             same.nodes = same.nodes.saturating_add(batch.nodes);
             return;
         }
@@ -117,6 +142,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_platform_has_no_capacity_for_is_not_on_its_way_and_may_come_all_the_same() {
+        let mut arrivals = Arrivals::default();
+        arrivals.asked_changed(2, 5, 100);
+        arrivals.asked_changed(5, 9, 200);
+        assert_eq!(arrivals.arrived(4), 4);
+        arrivals.refused(4);
+        assert_eq!((arrivals.coming().count(), arrivals.nodes()), (0, 3));
+        arrivals.asked_changed(9, 10, 300);
+        let coming: Vec<_> = arrivals
+            .coming()
+            .map(|batch| (batch.nodes, batch.since_ms))
+            .collect();
+        assert_eq!(coming, [(1, 300)]);
+        assert_eq!(arrivals.arrived(1), 1);
+        arrivals.asked_changed(10, 7, 400);
+        assert_eq!(shown(&arrivals), []);
+    }
+
+    #[test]
     fn the_list_stays_short_and_loses_no_node() {
         let mut arrivals = Arrivals::default();
         for count in 0..100 {
@@ -132,10 +176,12 @@ mod tests {
             Arrival {
                 nodes: 2,
                 since_ms: 50,
+                refused: false,
             },
             Arrival {
                 nodes: 0,
                 since_ms: 60,
+                refused: false,
             },
         ];
         assert_eq!(shown(&Arrivals::resumed(&saved, 1_000)), [(2, 1_050)]);

@@ -30,6 +30,7 @@ fn pool(count: u32) -> Pool {
         autoscaler: PoolAutoscaler::Off,
         gpus_per_node: Some(G),
         node_price: Some(3_000_000),
+        error: None,
     }
 }
 
@@ -328,6 +329,7 @@ fn after_a_restart_what_was_booting_is_still_booting() {
         &[Arrival {
             nodes: 1,
             since_ms: -600_000,
+            refused: false,
         }],
         500_000,
     );

@@ -1,5 +1,6 @@
 //! The loop in a small world: who is stopped by what, and in which order things are written down and sent.
 
+mod fallback;
 mod floor;
 mod rig;
 

@@ -15,7 +15,7 @@ use super::super::state::Saved;
 use super::super::{Action, Controller, Policy, Settings, TickResult, Ticked, Watch};
 use crate::journal::{ActionRecord, Beginning, JournalError, Sink, TickRecord};
 use crate::policy::config::Millis;
-use crate::policy::observation::Now;
+use crate::policy::observation::{Failure, Now};
 use crate::recording::Labels;
 
 /// Source time at the start.
@@ -31,6 +31,10 @@ pub(super) enum Mood {
     Panics,
     /// Does what was asked and never answers.
     LosesReply,
+    /// The platform has no machines. The count that was asked for stays.
+    NoCapacity,
+    /// There is no such pool.
+    Gone,
 }
 
 #[derive(Default)]
@@ -50,8 +54,11 @@ pub(super) struct World {
     pub(super) journal_is_gone: Cell<bool>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
-    /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name.
-    /// Operations are asked about where `poll` fails: then they are over and failed, and the count stays.
+    /// How many nodes of a pool work at most: the others never come.
+    pub(super) most_working: RefCell<BTreeMap<String, u32>>,
+    /// Moods by port: `metrics`, `read`, `resize`, `poll`, `save`, `load`; `metrics:NAME` for the source of that name,
+    /// `read:NAME`, `resize:NAME` and `poll:NAME` for the pool of that name. Operations are asked about where `poll` has a mood: then
+    /// they are over and failed, and the count stays.
     pub(super) moods: RefCell<BTreeMap<String, Mood>>,
     /// Called right before a resize is carried out.
     pub(super) at_save: RefCell<Option<Box<dyn Fn()>>>,
@@ -73,6 +80,7 @@ impl World {
             autoscaler: PoolAutoscaler::Off,
             gpus_per_node: Some(1),
             node_price: None,
+            error: None,
         };
         self.pools.borrow_mut().insert(name.to_owned(), pool);
     }
@@ -238,7 +246,9 @@ impl MetricsSource for Rig {
         let first = (now_ms - request.window_ms).div_euclid(15_000) + 1;
         let times = (first..=now_ms.div_euclid(15_000)).map(|step| step * 15_000);
         let samples: Vec<(i64, f64)> = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
-        let nodes = self.0.pools.borrow().values().map(|pool| pool.count).sum::<u32>();
+        let most = self.0.most_working.borrow();
+        let working = |(name, pool): (&String, &Pool)| pool.count.min(*most.get(name).unwrap_or(&u32::MAX));
+        let nodes = self.0.pools.borrow().iter().map(working).sum::<u32>();
         let series = (0..nodes).map(|node| {
             let (uuid, host) = (format!("GPU-{node}"), format!("n{node}"));
             let labels = [("gpu", "0"), ("UUID", &*uuid), ("Hostname", &*host)];
@@ -262,10 +272,36 @@ pub(super) fn unavailable() -> PoolError {
     }
 }
 
+/// What it says when it has no machines.
+fn no_capacity() -> PoolError {
+    PoolError {
+        kind: PoolErrorKind::Capacity(Failure::Allocation),
+        code: "AllocationFailed".to_owned(),
+        message: "no machines of that size".to_owned(),
+    }
+}
+
+impl Rig {
+    /// How an operation of a pool ends.
+    async fn ends(&self, pool: &PoolKey) -> Mood {
+        match self.0.mood("poll").await {
+            Mood::Works => self.0.mood(&format!("poll:{}", pool.name)).await,
+            mood => mood,
+        }
+    }
+}
+
 impl NodePools for Rig {
     async fn read(&self, pool: &PoolKey) -> Result<Pool, PoolError> {
         if self.0.mood("read").await == Mood::Fails {
             return Err(unavailable());
+        }
+        if self.0.mood(&format!("read:{}", pool.name)).await == Mood::Gone {
+            return Err(PoolError {
+                kind: PoolErrorKind::Gone,
+                code: "NotFound".to_owned(),
+                message: "no such pool".to_owned(),
+            });
         }
         Ok(self.0.pools.borrow()[&*pool.name].clone())
     }
@@ -277,6 +313,9 @@ impl NodePools for Rig {
         if mood == Mood::Fails {
             return Err(unavailable());
         }
+        if self.0.mood(&format!("resize:{}", pool.name)).await == Mood::NoCapacity {
+            return Err(no_capacity());
+        }
         if let Some(place) = self.0.pools.borrow_mut().get_mut(&*pool.name) {
             assert_eq!(place.etag, seen.etag, "If-Match");
             place.count = count;
@@ -285,7 +324,7 @@ impl NodePools for Rig {
         if mood == Mood::LosesReply {
             return pending().await;
         }
-        let fails = self.0.mood("poll").await == Mood::Fails;
+        let fails = self.ends(pool).await != Mood::Works;
         Ok(Accepted {
             operation: fails.then(|| "op".to_owned()),
             retry_after_ms: None,
@@ -312,8 +351,12 @@ impl NodePools for Rig {
         })
     }
 
-    async fn poll(&self, _: &PoolKey, _: &str) -> Result<Progress, PoolError> {
-        Ok(Progress::Failed(unavailable()))
+    async fn poll(&self, pool: &PoolKey, _: &str) -> Result<Progress, PoolError> {
+        Ok(Progress::Failed(if self.ends(pool).await == Mood::NoCapacity {
+            no_capacity()
+        } else {
+            unavailable()
+        }))
     }
 }
 

@@ -118,6 +118,7 @@ impl Site {
             autoscaler: self.autoscaler,
             gpus_per_node: Some(self.setup.gpus_per_node),
             node_price: Some(self.setup.price),
+            error: None,
         }
     }
 
