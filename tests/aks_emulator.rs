@@ -312,7 +312,8 @@ fn pools_of_the_cluster_autoscaler_are_known() {
     );
     let too_many = runtime().block_on(pair.aks.set_least(&key(), &after, 5));
     assert_eq!(too_many.unwrap_err().kind, PoolErrorKind::BadRequest);
-    let pools = runtime().block_on(pair.aks.list("prod")).unwrap();
-    let names: Vec<&str> = pools.iter().map(|(name, _)| name.as_str()).collect();
+    let pools = runtime().block_on(pair.aks.all(&"prod".into())).unwrap();
+    assert_eq!(pools[1].1, Ok(pair.read()), "as it is when it is read by itself");
+    let names: Vec<&str> = pools.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["b", "gpu"]);
 }

@@ -139,22 +139,6 @@ impl Aks {
             .collect()
     }
 
-    /// Names and documents of all pools of a cluster.
-    ///
-    /// # Errors
-    /// [`PoolError`] if a page of the list cannot be read.
-    pub async fn list(&self, cluster: &str) -> Result<Vec<(String, AgentPool)>, PoolError> {
-        let cluster = self.cluster(cluster)?;
-        let url = cluster.address("agentPools");
-        let mut pools = Vec::new();
-        for item in cluster.pages(url).await? {
-            let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
-            let pool = AgentPool::parse(&item.to_string()).map_err(|error| malformed(&error))?;
-            pools.push((name.to_owned(), pool));
-        }
-        Ok(pools)
-    }
-
     /// The machines of a pool.
     ///
     /// # Errors
@@ -255,6 +239,28 @@ impl NodePools for Aks {
     async fn read(&self, pool: &PoolKey) -> Result<Pool, PoolError> {
         let read = self.cluster(&pool.cluster)?.read(pool).await?;
         Ok(self.shown(&read))
+    }
+
+    async fn all(&self, cluster: &Arc<str>) -> Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError> {
+        let cluster = self.cluster(cluster)?;
+        let items = cluster.pages(cluster.address("agentPools")).await?;
+        let understood = items.into_iter().map(|item| {
+            let name: Arc<str> = item
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .into();
+            let pool = match AgentPool::parse(&item.to_string()) {
+                Ok(pool) => {
+                    let shown = self.shown(&pool);
+                    cluster.seen.borrow_mut().insert(Arc::clone(&name), pool);
+                    Ok(shown)
+                }
+                Err(error) => Err(malformed(&error)),
+            };
+            (name, pool)
+        });
+        Ok(understood.collect())
     }
 
     async fn resize(&self, pool: &PoolKey, seen: &Pool, count: u32) -> Result<Accepted, PoolError> {

@@ -20,6 +20,7 @@ use futures_util::future::{Either, join, select};
 use gpuscale::actuator::aks::{Aks, sizes};
 use gpuscale::clock::{AcceleratedClock, SystemRandomness};
 use gpuscale::config::Config;
+use gpuscale::control::listed::Listed;
 use gpuscale::control::throttle::Throttled;
 use gpuscale::control::{Controller, PlatformChooses, Policy, Settings};
 use gpuscale::emulator::scenario::PoolSpec;
@@ -255,7 +256,7 @@ async fn play<'a>(
     let aks =
         Aks::connect(&config, &NoIdentity, Duration::from_secs(10)).map_err(|error| unusable(&error))?;
     let world = World {
-        pools: Throttled::new(aks, Rc::clone(&clock)),
+        pools: Listed::new(Throttled::new(aks, Rc::clone(&clock)), Rc::clone(&clock)),
         sources: Rc::clone(&sources),
         clock: Rc::clone(&clock),
         randomness,

@@ -22,6 +22,7 @@ use futures_util::future::{Either, select};
 use gpuscale::actuator::aks::Aks;
 use gpuscale::clock::{SystemClock, SystemRandomness};
 use gpuscale::config::Config;
+use gpuscale::control::listed::Listed;
 use gpuscale::control::ports::Clock as _;
 use gpuscale::control::throttle::Throttled;
 use gpuscale::control::{Controller, PlatformChooses, Settings};
@@ -191,8 +192,9 @@ async fn live(
     let told = Rc::new(First::default());
     let watching = Watching::new(Rc::clone(&told), folder.as_ref().map(Folder::journals));
     let metered = Rc::new(Metered::new(watching));
+    let throttled = Throttled::new(aks, Rc::clone(&clock)).with_subscriptions(subscriptions);
     let world = World {
-        pools: Throttled::new(aks, Rc::clone(&clock)).with_subscriptions(subscriptions),
+        pools: Listed::new(throttled, Rc::clone(&clock)),
         sources: Rc::clone(&metrics),
         clock: Rc::clone(&clock),
         randomness,

@@ -7,6 +7,7 @@ pub mod deadline;
 mod flight;
 pub mod gate;
 pub mod intake;
+pub mod listed;
 mod outcome;
 pub mod ownership;
 mod plan;

@@ -275,6 +275,30 @@ pub trait NodePools {
     /// [`PoolError`] if it cannot be read.
     fn read(&self, pool: &PoolKey) -> impl Future<Output = Result<Pool, PoolError>>;
 
+    /// The pool as it was a few seconds ago at most: for a look that nothing is written after.
+    ///
+    /// # Errors
+    /// As [`Self::read`], which it is unless there is something cheaper.
+    fn glance(&self, pool: &PoolKey) -> impl Future<Output = Result<Pool, PoolError>> {
+        self.read(pool)
+    }
+
+    /// All pools of a cluster as they are, in one call: their names, and each as it is or why it cannot be understood.
+    ///
+    /// # Errors
+    /// [`PoolError`] if they cannot be read. Without an implementation there is no such call.
+    fn all(
+        &self,
+        cluster: &Arc<str>,
+    ) -> impl Future<Output = Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError>> {
+        let error = PoolError {
+            kind: PoolErrorKind::BadRequest,
+            code: "NoList".to_owned(),
+            message: format!("the pools of {cluster} cannot be listed"),
+        };
+        std::future::ready(Err(error))
+    }
+
     /// Asks for `count` nodes, provided that the pool is still as `seen`: its `etag` goes along as `If-Match`.
     ///
     /// # Errors

@@ -115,6 +115,15 @@ impl<P: NodePools, C: Clock> NodePools for Throttled<P, C> {
         answer
     }
 
+    async fn all(&self, cluster: &Arc<str>) -> Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError> {
+        self.forget();
+        let scope = self.subscriptions.get(cluster).unwrap_or(cluster);
+        self.other_calls.take(scope, &self.clock)?;
+        let answer = self.inner.all(cluster).await;
+        self.other_calls.heed(scope, &answer, &self.clock);
+        answer
+    }
+
     async fn resize(&self, pool: &PoolKey, seen: &Pool, count: u32) -> Result<Accepted, PoolError> {
         self.forget();
         self.resizes.take(pool, &self.clock)?;

@@ -167,7 +167,15 @@ async fn pool<P: Ports, W: Watch>(shared: &Shared<P, W>, track: &Track) -> PoolS
         }
         None => None,
     };
-    let reading = pin!(shared.ports.pools().read(&track.key));
+    // What was written and has not settled is looked at as it is, and after its operation.
+    let settled = track.in_flight.is_none() && track.failed.is_none();
+    let reading = pin!(async {
+        if settled {
+            shared.ports.pools().glance(&track.key).await
+        } else {
+            shared.ports.pools().read(&track.key).await
+        }
+    });
     let pool = with_timeout(clock, call_ms, reading)
         .await
         .unwrap_or_else(|_| Err(no_answer()));

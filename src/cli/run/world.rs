@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use gpuscale::actuator::aks::Aks;
 use gpuscale::clock::SystemRandomness;
+use gpuscale::control::listed::Listed;
 use gpuscale::control::ports::{
     Clock, ClusterError, ClusterView, PolicyKey, PoolKey, Ports, StateStore, StoreError, View,
 };
@@ -18,7 +19,7 @@ pub(in crate::cli) struct World<C: Clock> {
     pub(in crate::cli) clock: Rc<C>,
     pub(in crate::cli) randomness: Rc<SystemRandomness>,
     pub(in crate::cli) sources: Rc<Sources<C, SystemRandomness>>,
-    pub(in crate::cli) pools: Throttled<Aks, C>,
+    pub(in crate::cli) pools: Listed<Throttled<Aks, C>, C>,
     /// `None` where nothing is resized, so that nothing has to survive.
     pub(in crate::cli) store: Option<Folder>,
 }
@@ -27,7 +28,7 @@ impl<C: Clock + 'static> Ports for World<C> {
     type Clock = C;
     type Randomness = SystemRandomness;
     type Metrics = Sources<C, SystemRandomness>;
-    type Pools = Throttled<Aks, C>;
+    type Pools = Listed<Throttled<Aks, C>, C>;
     type Cluster = Self;
     type Store = Self;
 
