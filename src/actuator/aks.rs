@@ -26,7 +26,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::{self, AksCluster, Cloud, ResizeWith};
-use crate::control::ports::{Accepted, NodePools, Pool, PoolError, PoolErrorKind, PoolKey, Progress};
+use crate::control::ports::{
+    Accepted, NodePools, Pool, PoolError, PoolErrorKind, PoolKey, PoolList, Progress,
+};
 use crate::policy::config::Micro;
 use crate::source::connect::Issuer;
 use crate::source::http::{ClientError, Tokens};
@@ -241,7 +243,7 @@ impl NodePools for Aks {
         Ok(self.shown(&read))
     }
 
-    async fn all(&self, cluster: &Arc<str>) -> Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError> {
+    async fn all(&self, cluster: &Arc<str>) -> Result<PoolList, PoolError> {
         let cluster = self.cluster(cluster)?;
         let items = cluster.pages(cluster.address("agentPools")).await?;
         let understood = items.into_iter().map(|item| {

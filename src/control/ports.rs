@@ -283,14 +283,11 @@ pub trait NodePools {
         self.read(pool)
     }
 
-    /// All pools of a cluster as they are, in one call: their names, and each as it is or why it cannot be understood.
+    /// All pools of a cluster as they are, in one call.
     ///
     /// # Errors
     /// [`PoolError`] if they cannot be read. Without an implementation there is no such call.
-    fn all(
-        &self,
-        cluster: &Arc<str>,
-    ) -> impl Future<Output = Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError>> {
+    fn all(&self, cluster: &Arc<str>) -> impl Future<Output = Result<PoolList, PoolError>> {
         let error = PoolError {
             kind: PoolErrorKind::BadRequest,
             code: "NoList".to_owned(),
@@ -335,6 +332,9 @@ pub trait NodePools {
     /// [`PoolError`] if it cannot be asked; [`PoolErrorKind::Gone`] if nobody knows the operation any more.
     fn poll(&self, pool: &PoolKey, operation: &str) -> impl Future<Output = Result<Progress, PoolError>>;
 }
+
+/// The pools of a cluster: their names, and each as it is or why it cannot be understood.
+pub type PoolList = Vec<(Arc<str>, Result<Pool, PoolError>)>;
 
 /// A node pool as its owner shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::policy::config::{MINUTE_MS, Millis};
 
-use super::ports::{Accepted, Clock, NodePools, Pool, PoolError, PoolErrorKind, PoolKey, Progress};
+use super::ports::{Accepted, Clock, NodePools, Pool, PoolError, PoolErrorKind, PoolKey, PoolList, Progress};
 
 /// The code of a refusal that never left this process.
 pub const CLIENT_SIDE_THROTTLE: &str = "ClientSideThrottle";
@@ -115,7 +115,7 @@ impl<P: NodePools, C: Clock> NodePools for Throttled<P, C> {
         answer
     }
 
-    async fn all(&self, cluster: &Arc<str>) -> Result<Vec<(Arc<str>, Result<Pool, PoolError>)>, PoolError> {
+    async fn all(&self, cluster: &Arc<str>) -> Result<PoolList, PoolError> {
         self.forget();
         let scope = self.subscriptions.get(cluster).unwrap_or(cluster);
         self.other_calls.take(scope, &self.clock)?;
