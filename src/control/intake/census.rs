@@ -34,6 +34,8 @@ pub(super) struct Heard {
     pub(super) memory_mib: Option<f64>,
     /// The last power reading.
     pub(super) power: Option<(Millis, Micro)>,
+    /// The last reading of memory in use.
+    pub(super) memory: Option<(Millis, Micro)>,
     pub(super) xids: Xids,
     pub(super) xid_at: (Millis, u32),
 }
@@ -108,6 +110,7 @@ impl Census {
             last_ms: Millis::MIN,
             memory_mib: None,
             power: None,
+            memory: None,
             xids: Xids::default(),
             xid_at: (Millis::MIN, 0),
         });
@@ -198,7 +201,9 @@ impl Census {
                 device.first_ms = device.first_ms.min(now_ms);
             }
             device.last_ms = device.last_ms.min(now_ms);
-            device.power = device.power.filter(|&(at_ms, _)| at_ms <= now_ms);
+            for last in [&mut device.power, &mut device.memory] {
+                *last = last.filter(|&(at_ms, _)| at_ms <= now_ms);
+            }
             device.xid_at.0 = device.xid_at.0.min(now_ms);
         }
         for gpu in &mut self.gpus {

@@ -25,12 +25,18 @@ struct Frame {
     now_ms: Millis,
     oldest_ms: Millis,
     times: Times,
-    power: Power,
+    beside: Beside,
 }
 
-/// Whether power could be read in this round, of every device.
+/// Whether what tells if a signal can be believed could be read in this round, of every device.
+#[derive(Debug, Clone, Copy)]
+struct Beside {
+    power: Reading,
+    memory: Reading,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Power {
+enum Reading {
     Answered,
     Unknown,
 }
@@ -42,7 +48,7 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
     intake.refused.clear();
     intake.told_ms = None;
     intake.reads.fill(ReadStatus::Answered);
-    let power = judge(intake, results);
+    let beside = judge(intake, results);
     let Some(now_ms) = source_time(intake, results) else {
         return;
     };
@@ -57,7 +63,7 @@ pub(super) fn take(intake: &mut Intake, results: &Results) {
         now_ms,
         oldest_ms: now_ms.saturating_sub(intake.times.horizon_ms),
         times: intake.times,
-        power,
+        beside,
     };
     note_splits(intake, results, frame);
     scale_memory(intake, results);
@@ -98,7 +104,7 @@ fn answer<'r>(intake: &Intake, results: &'r Results, want: usize) -> Option<&'r 
 }
 
 /// Sorts results by want, and says how the read of each signal ended.
-fn judge(intake: &mut Intake, results: &Results) -> Power {
+fn judge(intake: &mut Intake, results: &Results) -> Beside {
     intake.results.fill(None);
     for (place, (want, result)) in results.iter().enumerate() {
         let (Some(slot), Some(reader)) = (intake.results.get_mut(*want), intake.readers.get(*want)) else {
@@ -110,7 +116,10 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
             Some(message) => intake.refused.push(Refused { want: *want, message }),
         }
     }
-    let mut power = Power::Answered;
+    let mut beside = Beside {
+        power: Reading::Answered,
+        memory: Reading::Answered,
+    };
     for want in 0..intake.readers.len() {
         let Some(reader) = intake.readers.get(want) else {
             continue;
@@ -124,8 +133,10 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
             None => ReadStatus::Failed,
             Some(Completeness::Whole) => continue,
         };
-        if reader.has(Use::Power) {
-            power = Power::Unknown;
+        for (what, read) in [(Use::Power, &mut beside.power), (Use::Memory, &mut beside.memory)] {
+            if reader.has(what) {
+                *read = Reading::Unknown;
+            }
         }
         for signal in reader.uses.iter().filter_map(|what| what.signal()) {
             if let Some(read) = intake.reads.get_mut(usize::from(signal)) {
@@ -133,7 +144,7 @@ fn judge(intake: &mut Intake, results: &Results) -> Power {
             }
         }
     }
-    power
+    beside
 }
 
 /// Why an answer cannot be taken.
@@ -487,7 +498,14 @@ impl Taker<'_> {
                     .map(|value| (at_ms, value))
                     .or(self.device.power);
             }
-            Channel::Load | Channel::Memory => {}
+            Channel::Memory => {
+                let news = self.device.memory.is_none_or(|(last_ms, _)| last_ms <= at_ms);
+                self.device.memory = value
+                    .filter(|_| news)
+                    .map(|value| (at_ms, value))
+                    .or(self.device.memory);
+            }
+            Channel::Load => self.repeat_memory(at_ms, out),
         }
         out.samples.push(Sample {
             at_ms,
@@ -503,6 +521,27 @@ impl Taker<'_> {
         });
     }
 
+    /// Memory that was in use when that could last be read is in use until it can be read again: a load that reads idle says
+    /// nothing of a model that is held.
+    fn repeat_memory(&self, at_ms: Millis, out: &mut Output) {
+        let hold_ms = self.frame.times.hold_ms;
+        let is_old = |(last_ms, _): &(Millis, Micro)| at_ms >= last_ms.saturating_add(hold_ms);
+        let known = self
+            .device
+            .memory
+            .filter(|_| self.frame.beside.memory == Reading::Unknown);
+        if let Some((_, used)) = known.filter(is_old) {
+            out.samples.push(Sample {
+                at_ms,
+                signal: 0,
+                device: self.id,
+                value: Some(used),
+                weight: ONE,
+                channel: Channel::Memory,
+            });
+        }
+    }
+
     /// A zero of a device that was at work by its power when that could last be read, which was too long ago for the
     /// engine to know.
     fn is_doubtful(&self, at_ms: Millis, value: Micro) -> bool {
@@ -510,7 +549,9 @@ impl Taker<'_> {
         let working = |(last_ms, power): (Millis, Micro)| {
             power > WORKING_POWER && at_ms >= last_ms.saturating_add(hold_ms)
         };
-        self.frame.power == Power::Unknown && value <= READS_ZERO && self.device.power.is_some_and(working)
+        self.frame.beside.power == Reading::Unknown
+            && value <= READS_ZERO
+            && self.device.power.is_some_and(working)
     }
 }
 

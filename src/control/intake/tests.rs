@@ -463,6 +463,40 @@ fn a_zero_that_power_contradicted_is_not_believed_while_power_cannot_be_read() {
 }
 
 #[test]
+fn memory_that_was_in_use_is_in_use_until_it_can_be_read_again() {
+    let mut intake = gpu_intake();
+    let used = want(&intake, USED);
+    let of = |name, second, value| series(name, 0, &[], &[(second, value)]);
+    take(
+        &mut intake,
+        1,
+        &[of(UTIL, 0, 0.0), of(USED, 0, 30_000.0), of(FREE, 0, 10_000.0)],
+    );
+    let memory = |intake: &Intake| -> Vec<(Millis, Option<Micro>)> {
+        let samples = intake.samples().iter();
+        let memory = samples.filter(|sample| sample.channel == Channel::Memory);
+        memory.map(|sample| (sample.at_ms - T0, sample.value)).collect()
+    };
+    for (second, repeated) in [(60, false), (900, true), (1_800, true)] {
+        let mut answers = round(&intake, second + 1, &[of(UTIL, second, 0.0)]);
+        answers[used].1 = Err(failed());
+        intake.take(&answers);
+        let wanted = [(second * 1_000, Some(750_000))];
+        assert_eq!(
+            memory(&intake),
+            wanted[..usize::from(repeated)],
+            "after {second} s"
+        );
+    }
+    take(&mut intake, 1_831, &[of(UTIL, 1_830, 0.0), of(USED, 1_830, 4.0)]);
+    assert_eq!(memory(&intake), [(1_830_000, Some(100))]);
+    let mut answers = round(&intake, 2_001, &[of(UTIL, 2_000, 0.0)]);
+    answers[used].1 = Err(failed());
+    intake.take(&answers);
+    assert_eq!(memory(&intake), [(2_000_000, Some(100))], "and free until then");
+}
+
+#[test]
 fn a_new_hardware_xid_makes_a_device_unhealthy_until_it_is_cleared() {
     let mut intake = gpu_intake();
     let mut health = |second: i64, code: f64| {
