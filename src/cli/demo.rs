@@ -265,6 +265,7 @@ async fn play<'a>(
     // A call takes its milliseconds in real time, which are many times as long here.
     let settings = Settings {
         call_timeout_ms: i64::from(args.speed) * 10_000,
+        read_timeout_ms: i64::from(args.speed) * 10_000,
         tick_timeout_ms: i64::from(args.speed) * 20_000,
         platform_chooses: PlatformChooses::Allowed,
         ..Settings::default()

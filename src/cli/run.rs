@@ -246,8 +246,21 @@ async fn live(
 }
 
 fn settings(config: &Config) -> Settings {
+    let call_timeout_ms = i64::try_from(ARM_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let longest_ms = config
+        .metrics_sources
+        .values()
+        .map(|source| i64::try_from(source.timeout.as_millis()).unwrap_or(i64::MAX))
+        .max();
+    // What passes is tried again for half as long, and a token may have to be fetched first.
+    let read_timeout_ms = longest_ms.unwrap_or(0).saturating_mul(2).max(call_timeout_ms);
+    let defaults = Settings::default();
     Settings {
-        call_timeout_ms: i64::try_from(ARM_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
+        call_timeout_ms,
+        read_timeout_ms,
+        tick_timeout_ms: defaults
+            .tick_timeout_ms
+            .max(read_timeout_ms.saturating_add(2 * call_timeout_ms)),
         max_nodes: config.limits.max_nodes,
         platform_chooses: if config.limits.allow_platform_chooses {
             PlatformChooses::Allowed
@@ -255,7 +268,7 @@ fn settings(config: &Config) -> Settings {
             PlatformChooses::Refused
         },
         freeze: freeze(config),
-        ..Settings::default()
+        ..defaults
     }
 }
 

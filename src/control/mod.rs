@@ -53,8 +53,10 @@ pub const FIRST_TICKS_SPREAD_MS: i64 = 4_000;
 /// What the administrator set for all policies.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The longest that one call of a port may take.
+    /// The longest that one call of a port may take, but for reads of metrics.
     pub call_timeout_ms: i64,
+    /// The longest that one read of metrics may take, with all that the source tries again.
+    pub read_timeout_ms: i64,
     /// The longest that one tick of a policy may take, from the first read to the answer to its resize.
     pub tick_timeout_ms: i64,
     /// Ticks at a time.
@@ -75,6 +77,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             call_timeout_ms: 10_000,
+            read_timeout_ms: 10_000,
             tick_timeout_ms: 60_000,
             concurrency: 64,
             save_every_ms: 60_000,

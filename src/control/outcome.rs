@@ -6,8 +6,7 @@ use crate::policy::observation::Now;
 use super::flight::{self, Settled};
 use super::ports::{Lever, Pool, PoolError, PoolErrorKind, Ports, Progress};
 use super::session::{Failed, Session, Touched};
-use super::state::Ended;
-use super::tick::{PoolSight, Sight, save, tell};
+use super::tick::{PoolSight, Sight, tell};
 use super::{Shared, Watch};
 
 /// How long after a failed resize of ours a count that goes back is taken for its doing.
@@ -22,13 +21,14 @@ const PATIENT_REFUSALS: u32 = 3;
 /// The longest wait after refusals in a row.
 const LONGEST_WAIT_MS: Millis = 5 * 60_000;
 
-/// Settles resizes that are on their way, and takes note of what the pools' counts are now.
-pub(super) async fn settle<P: Ports, W: Watch>(
+/// Settles resizes that are on their way, and takes note of what the pools' counts are now. Says whether one is over, so that
+/// the state is to be saved.
+pub(super) fn settle<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
     session: &mut Session,
     sight: &Sight,
     now: Now,
-) {
+) -> bool {
     let mut over = false;
     for (index, seen) in sight.pools.iter().enumerate() {
         let pool = seen.pool.as_ref().ok();
@@ -47,10 +47,7 @@ pub(super) async fn settle<P: Ports, W: Watch>(
         session.memory.taken_back(session.asked());
         session.touched = Touched::Yes;
     }
-    if over {
-        // A restart must not find a resize that is over.
-        let _ = save(shared, session, Ended::Running).await;
-    }
+    over
 }
 
 /// Settles the resize of one pool; says whether it is over.

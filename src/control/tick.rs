@@ -8,6 +8,7 @@ use std::pin::pin;
 use futures_util::future::{join_all, join3};
 
 use crate::journal::{Checkpoint, Decided, TickRecord};
+use crate::policy::config::Millis;
 use crate::policy::evaluate;
 use crate::policy::evaluation::Evaluation;
 use crate::policy::observation::{Now, Observation, Operation};
@@ -45,6 +46,8 @@ impl Held {
 /// What a tick saw.
 pub(super) struct Sight {
     answers: Vec<(usize, Result<Answer, SourceError>)>,
+    /// The timer when each of them was asked for, and when it came.
+    asked: Vec<(Millis, Millis)>,
     pub(super) pools: Vec<PoolSight>,
     views: Result<Option<Vec<View>>, ClusterError>,
 }
@@ -64,19 +67,24 @@ pub(super) async fn tick<P: Ports, W: Watch>(
     load(shared, session).await?;
     let sight = look(shared, session).await;
     let now = shared.now();
-    ingest(session, &sight, now);
+    ingest(session, &sight);
     if matches!(session.state, State::Read(_)) {
         session.resume(now);
     }
-    settle(shared, session, &sight, now).await;
-    let now = shared.now();
-    let evaluation = match observe(session, &sight, now) {
-        Ok(()) => decide(shared, session, &sight, now),
+    // From the first sample that is taken to the decision nothing waits: a tick that is cut has taken all of them or none.
+    let over = settle(shared, session, &sight, now);
+    let decided = match observe(session, &sight, now) {
+        Ok(()) => Ok(decide(shared, session, &sight, now)),
         Err(held) => {
             keep_undecided(session, now);
-            return Err(held);
+            Err(held)
         }
     };
+    if over {
+        // A restart must not find a resize that is over.
+        let _ = save(shared, session, Ended::Running).await;
+    }
+    let evaluation = decided?;
     super::submit::act(shared, slot, session, &evaluation).await;
     save_if_due(shared, session).await;
     Ok(evaluation)
@@ -104,14 +112,16 @@ async fn load<P: Ports, W: Watch>(shared: &Shared<P, W>, session: &mut Session) 
 
 /// Looks at everything at once.
 async fn look<P: Ports, W: Watch>(shared: &Shared<P, W>, session: &Session) -> Sight {
-    let (answers, pools, views) = join3(
+    let (reads, pools, views) = join3(
         metrics(shared, session),
         join_all(session.pools.iter().map(|track| pool(shared, track))),
         views(shared, session),
     )
     .await;
+    let (answers, asked) = reads.into_iter().unzip();
     Sight {
         answers,
+        asked,
         pools,
         views,
     }
@@ -120,8 +130,8 @@ async fn look<P: Ports, W: Watch>(shared: &Shared<P, W>, session: &Session) -> S
 async fn metrics<P: Ports, W: Watch>(
     shared: &Shared<P, W>,
     session: &Session,
-) -> Vec<(usize, Result<Answer, SourceError>)> {
-    let timer_ms = shared.now().timer_ms;
+) -> Vec<((usize, Result<Answer, SourceError>), (Millis, Millis))> {
+    let asked_ms = shared.now().timer_ms;
     let wants = session.intake.wants().iter().enumerate();
     let wants = wants.filter(|(index, _)| session.intake.is_due(*index));
     let reads = wants.map(|(index, want)| async move {
@@ -129,19 +139,19 @@ async fn metrics<P: Ports, W: Watch>(
         let request = ReadRequest {
             source: &session.policy.source,
             selector: &want.selector,
-            window_ms: session.intake.window_ms(last_ms.map(|at_ms| timer_ms - at_ms)),
+            window_ms: session.intake.window_ms(last_ms.map(|at_ms| asked_ms - at_ms)),
             as_of_ms: None,
         };
         // Pinned here: a call moved into its timeout would take room for itself twice.
         let reading = pin!(shared.ports.metrics().read(&request));
-        let answer = with_timeout(shared.ports.clock(), shared.settings.call_timeout_ms, reading).await;
+        let answer = with_timeout(shared.ports.clock(), shared.settings.read_timeout_ms, reading).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(SourceError {
                 kind: SourceErrorKind::Timeout,
                 message: "no answer in time".to_owned(),
             })
         });
-        (index, answer)
+        ((index, answer), (asked_ms, shared.now().timer_ms))
     });
     join_all(reads).await
 }
@@ -213,12 +223,13 @@ pub(super) async fn views<P: Ports, W: Watch>(
 }
 
 /// Takes the metrics in. The windows move even if nothing can be decided.
-fn ingest(session: &mut Session, sight: &Sight, now: Now) {
+fn ingest(session: &mut Session, sight: &Sight) {
     session.intake.take(&sight.answers);
-    if let Some(source_ms) = session.intake.told_ms() {
-        session.source.set(source_ms, now.timer_ms);
+    let came_ms = sight.asked.iter().map(|&(_, came_ms)| came_ms).max();
+    if let Some((source_ms, came_ms)) = session.intake.told_ms().zip(came_ms) {
+        session.source.set(source_ms, came_ms);
     }
-    for (index, answer) in &sight.answers {
+    for ((index, answer), (asked_ms, _)) in sight.answers.iter().zip(&sight.asked) {
         let Some(read_ms) = session.read_ms.get_mut(*index) else {
             continue;
         };
@@ -226,7 +237,7 @@ fn ingest(session: &mut Session, sight: &Sight, now: Now) {
         let (answer, refused) = (answer.as_ref().ok(), session.intake.is_refused(*index));
         let whole = answer.filter(|answer| !refused && answer.completeness == Completeness::Whole);
         let behind_ms = whole.and_then(Answer::behind_ms);
-        *read_ms = behind_ms.map_or(*read_ms, |behind_ms| Some(now.timer_ms.saturating_sub(behind_ms)));
+        *read_ms = behind_ms.map_or(*read_ms, |behind_ms| Some(asked_ms.saturating_sub(behind_ms)));
     }
 }
 

@@ -371,3 +371,32 @@ fn nothing_is_taken_away_once_the_journal_cannot_be_written() {
     assert_eq!(world.run(running.as_mut(), 90 * MINUTE), Poll::Pending);
     assert_eq!(world.count("a100"), 8, "growth goes on");
 }
+
+/// Found by review: the next read began where the slowest answer of the tick had come.
+#[test]
+fn a_pool_that_answers_slowly_costs_no_sample() {
+    let world = World::new(2);
+    let settings = Settings {
+        call_timeout_ms: 30_000,
+        ..Settings::default()
+    };
+    let controller = controller(&world, settings);
+    controller.set_policies(vec![policy(
+        "p",
+        "a100",
+        0,
+        "  dataQuality: { scrapeInterval: 5s }\n",
+    )]);
+    world.set("read", Mood::Hangs);
+    assert_eq!(world.run(controller.run(), 10 * MINUTE), Poll::Pending);
+    let windows = world.windows.borrow();
+    assert!(windows.len() > 10);
+    for pair in windows.windows(2) {
+        let apart_ms = pair[1].0 - pair[0].0;
+        assert!(
+            apart_ms >= 30_000 && pair[1].1 > apart_ms,
+            "{apart_ms} ms and {} ms back",
+            pair[1].1
+        );
+    }
+}

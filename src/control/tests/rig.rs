@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) wall_set_ms: Cell<Millis>,
     /// Whether there is a journal whose folder is gone: what waits in memory is kept, and what has to be written is not.
     pub(super) journal_is_gone: Cell<bool>,
+    /// When utilization was read, and how far back.
+    pub(super) windows: RefCell<Vec<(Millis, Millis)>>,
     /// Percent that each GPU shows.
     pub(super) utilization: Cell<f64>,
     /// How many nodes of a pool work at most: the others never come.
@@ -243,6 +245,10 @@ impl MetricsSource for Rig {
                 series: SeriesTable::default(),
             });
         };
+        self.0
+            .windows
+            .borrow_mut()
+            .push((self.0.now_ms.get(), request.window_ms));
         let first = (now_ms - request.window_ms).div_euclid(15_000) + 1;
         let times = (first..=now_ms.div_euclid(15_000)).map(|step| step * 15_000);
         let samples: Vec<(i64, f64)> = times.map(|at_ms| (at_ms, self.0.utilization.get())).collect();
