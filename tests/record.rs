@@ -315,8 +315,13 @@ fn store(answers: &Arc<AtomicI64>) -> Hostile {
     })
 }
 
-/// The answer to `query=METRIC{…}[60000ms]&time=1700000000.000`.
+/// The answer to `query=METRIC{…}[60000ms]&time=1700000000.000`: a sample for each minute.
 fn minutes(form: &str) -> String {
+    samples(form, 60, i64::MAX)
+}
+
+/// The same with a sample every so many seconds, and none later than `last`.
+fn samples(form: &str, every: i64, last: i64) -> String {
     let part = |start: &str, end: &str| {
         let rest = &form[form.find(start).unwrap() + start.len()..];
         rest[..rest.find(end).unwrap_or(rest.len())].to_owned()
@@ -329,9 +334,9 @@ fn minutes(form: &str) -> String {
     let to: f64 = part("&time=", "&").parse().unwrap();
     #[expect(clippy::cast_possible_truncation, reason = "a time of this century")]
     let to = to as i64;
-    let times = (to - window / 1000..=to).filter(|seconds| seconds % 60 == 0);
+    let times = (to - window / 1000..=to).filter(|seconds| seconds % every == 0 && *seconds <= last);
     let values: Vec<String> = times
-        .map(|seconds| format!("[{seconds},\"5{}\"]", seconds / 60 % 10))
+        .map(|seconds| format!("[{seconds},\"5{}\"]", seconds / every % 10))
         .collect();
     if values.is_empty() {
         return r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#.to_owned();
@@ -514,5 +519,69 @@ fn exporters_are_recorded_as_they_speak() {
     assert_eq!(
         util.labels().get("instance"),
         Some(exporter.at.to_string().as_str())
+    );
+}
+
+/// Found by review: a slice was asked for once, five seconds after its end, and Azure's workspaces are further behind.
+#[test]
+fn a_store_that_shows_samples_late_is_waited_for() {
+    let store = Hostile::asked(|heard: &Heard, stream| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let behind = i64::try_from(now.unwrap().as_secs()).unwrap() - 9;
+        stream.write_all(response("200 OK", "", &samples(&heard.body, 1, behind)).as_bytes())
+    });
+    let folder = folder(&format!("{{ prometheus: {{ url: 'http://{}' }} }}", store.at));
+    let policy = POLICY.replace(", matchLabels: { pool: 'a \"100\"' }", "");
+    let policy = format!("{policy}  dataQuality: {{ scrapeInterval: 1s }}\n");
+    fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let out = ["--for", "4s", "--out", "now.om"];
+    let said = done(gpuscale(
+        folder.path(),
+        &[&["record", "policy.yaml", "--config", "gpuscale.yaml"], &out[..]].concat(),
+    ));
+    let metrics = metrics(&folder.path().join("now.om"));
+    assert_eq!(metrics.of("DCGM_FI_DEV_GPU_UTIL")[0].len(), 4, "{said}");
+}
+
+/// Found by review: what exporters had said meanwhile was written down as silence.
+#[test]
+fn exporters_have_no_past_to_go_on_from() {
+    let page = fs::read_to_string("tests/fixtures/dcgm/one-gpu-l40s.prom").unwrap();
+    let exporter = Hostile::new(move |stream| stream.write_all(response("200 OK", "", &page).as_bytes()));
+    let folder = folder(&format!(
+        "{{ dcgm: {{ targets: ['http://{}/metrics'], interval: 1s }} }}",
+        exporter.at
+    ));
+    let policy = POLICY.replace(", matchLabels: { pool: 'a \"100\"' }", "");
+    fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let arguments = [
+        "record",
+        "policy.yaml",
+        "--config",
+        "gpuscale.yaml",
+        "--for",
+        "1m",
+        "--out",
+        "now.om",
+    ];
+    let mut process = Command::new(env!("CARGO_BIN_EXE_gpuscale"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let state = folder.path().join("now.om.part.json");
+    wait_for("the recording to begin", || state.exists().then_some(()));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let mut stopped: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    for time in ["from_ms", "to_ms"] {
+        let ms = stopped["plan"][time].as_i64().unwrap();
+        stopped["plan"][time] = (ms - 60_000).into();
+    }
+    fs::write(&state, stopped.to_string()).unwrap();
+    let said = refused(&gpuscale(folder.path(), &arguments));
+    assert!(
+        said.contains("what the exporters have said since then is lost"),
+        "{said}"
     );
 }

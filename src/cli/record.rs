@@ -1,6 +1,7 @@
 //! `gpuscale record`: what a policy reads, from its source into a file.
 
 mod part;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +23,7 @@ use gpuscale::recording::{Labels, Metrics, OpenMetrics, schema};
 use gpuscale::simulator::history::History;
 use gpuscale::simulator::scenario::Reading;
 use gpuscale::simulator::scenario_run::Judged;
-use gpuscale::source::record::{Parts, Recorder, Slice, Wanted, wanted};
+use gpuscale::source::record::{Parts, RecordError, Recorder, Slice, Wanted, wanted};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -60,7 +61,7 @@ const SLICE_MS: Millis = 3_600_000;
 /// Length of a slice of what is watched.
 const WATCHED_MS: Millis = 60_000;
 
-/// How much later samples may come than they are of.
+/// How much later than they are of samples come at least.
 const LATE_MS: Millis = 5_000;
 
 /// A metric that nobody has, to hear what a source's clock reads.
@@ -196,7 +197,7 @@ impl<'a> Job<'a> {
                 "the policy reads nothing from a metrics source: pods that wait are seen in the cluster";
             return Err(Error::Usage(message.to_owned()));
         }
-        let question = format!("{} {wanted:?} {}", name.as_str(), range(args));
+        let question = question(&name, &source, &wanted, args);
         Ok(Self {
             args,
             name,
@@ -231,7 +232,10 @@ impl<'a> Job<'a> {
 
     async fn record_from(&self, sources: &Connected, clock: &SystemClock) -> Result<Part, Error> {
         let mut part = match part::begun(&self.args.out)? {
-            Some((plan, done)) if plan.question == self.question => Part::resume(&self.args.out, plan, done)?,
+            Some((plan, done)) if plan.question == self.question => {
+                self.may_go_on(&plan, done, self.source_ms(sources, clock))?;
+                Part::resume(&self.args.out, plan, done)?
+            }
             Some(_) => {
                 return Err(Error::Usage(format!(
                     "`{}.part` is of another recording; remove it and `{0}.part.json`, or choose another name",
@@ -259,6 +263,7 @@ impl<'a> Job<'a> {
         let slices = u64::try_from(length_ms / plan.slice_ms + Millis::from(length_ms % plan.slice_ms > 0))
             .unwrap_or_default();
         let progress = progress(slices);
+        let mut patience_ms = watch::PATIENCE_MS;
         for number in part.done().slices..slices {
             progress.set_position(number);
             let from_ms = plan.from_ms + Millis::try_from(number).unwrap_or_default() * plan.slice_ms;
@@ -267,7 +272,14 @@ impl<'a> Job<'a> {
                 let wait_ms = to_ms + LATE_MS - self.source_ms(sources, clock);
                 clock.sleep_until(clock.now().timer_ms + wait_ms.max(0)).await;
             }
-            let (text, samples) = self.slice(&recorder, (from_ms, to_ms), part.done()).await?;
+            let range = (from_ms, to_ms);
+            let (mut text, mut samples) = self.slice(&recorder, range, part.done()).await?;
+            if self.args.watch.is_some() {
+                let now_ms = || self.source_ms(sources, clock);
+                if self.is_late(&recorder, to_ms, now_ms, &mut patience_ms).await? {
+                    (text, samples) = self.slice(&recorder, range, part.done()).await?;
+                }
+            }
             part.slice(&text, samples)?;
         }
         progress.finish_and_clear();
@@ -357,7 +369,7 @@ impl<'a> Job<'a> {
             let slice = recorder
                 .slice(wanted, from_ms, to_ms)
                 .await
-                .map_err(|error| Error::Usage(format!("{error}; the same command goes on from here")))?;
+                .map_err(|error| unanswered(&error))?;
             all.extend(slice);
         }
         let mut text = OpenMetrics::new(Vec::new());
@@ -486,6 +498,29 @@ fn source(config: &Config, name: &Name, path: &Path) -> Result<MetricsSource, Er
         ))),
         None => Ok(source.clone()),
     }
+}
+
+fn unanswered(error: &RecordError) -> Error {
+    Error::Usage(format!("{error}; the same command goes on from here"))
+}
+
+/// What is recorded of whom, to tell whether it is the same recording.
+fn question(name: &Name, source: &MetricsSource, wanted: &[Wanted], args: &RecordArgs) -> String {
+    let prometheus = source.prometheus.as_ref().map(|server| &*server.url);
+    let azure = source
+        .azure_managed_prometheus
+        .as_ref()
+        .map(|server| &*server.endpoint);
+    let exporters = source.dcgm.as_ref().map(|dcgm| &dcgm.targets);
+    format!(
+        "{} {} {exporters:?} {:?} {wanted:?} {} gpus per node {:?}, partial answers {}",
+        name.as_str(),
+        prometheus.or(azure).unwrap_or_default(),
+        source.label_mapping,
+        range(args),
+        args.gpus_per_node,
+        args.allow_partial
+    )
 }
 
 /// The range as it was given.

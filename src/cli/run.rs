@@ -250,7 +250,7 @@ fn settings(config: &Config) -> Settings {
     let longest_ms = config
         .metrics_sources
         .values()
-        .map(|source| i64::try_from(source.timeout.as_millis()).unwrap_or(i64::MAX))
+        .map(|source| source.timeout.as_millis())
         .max();
     // What passes is tried again for half as long, and a token may have to be fetched first.
     let read_timeout_ms = longest_ms.unwrap_or(0).saturating_mul(2).max(call_timeout_ms);
