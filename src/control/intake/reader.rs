@@ -93,6 +93,9 @@ pub(super) struct Reader {
     pub(super) order: Vec<(usize, usize)>,
     /// The samples taken of an expression, which is one series whatever its labels.
     pub(super) pool: Recent,
+    /// The last samples of its last answer, oldest first: a value of a moment may become another one when samples come
+    /// late that it is made of.
+    pub(super) said: Vec<(Millis, f64)>,
     /// Whether any series is of a MIG instance.
     pub(super) split: bool,
     pub(super) gaps: Gaps,
@@ -267,6 +270,7 @@ impl Reader {
     /// What was said of a time after `now_ms` was never so.
     pub(super) fn forget_after(&mut self, now_ms: Millis) {
         self.pool.forget_after(now_ms);
+        self.said.retain(|&(at_ms, _)| at_ms <= now_ms);
         for series in &mut self.known {
             series.recent.forget_after(now_ms);
         }
@@ -277,6 +281,7 @@ impl Reader {
         self.again = false;
         self.gaps.read_again = true;
         self.pool = Recent::default();
+        self.said.clear();
         for series in &mut self.known {
             series.recent = Recent::default();
         }

@@ -17,6 +17,9 @@ use super::{Counters, Intake, MOST_SAMPLES, MOST_SERIES, Output, Refused, Times}
 /// Samples that room is kept for between two rounds. The first one brings whole windows, and no other does.
 const SAMPLES_KEPT_ROOM_FOR: usize = 1_024;
 
+/// Values of an expression that may change once more: those that two reads have in common, and as many again.
+const REPEATED: usize = 8;
+
 type Results = [(usize, Result<Answer, SourceError>)];
 
 /// The instant and the lengths of time that samples are judged by.
@@ -350,9 +353,12 @@ fn valued(unit: Unit, raw: f64, counters: &mut Counters) -> Option<Micro> {
 }
 
 fn take_expression(reader: &mut Reader, answer: &Answer, frame: Frame, out: &mut Output) {
-    let Reader { uses, pool, .. } = reader;
-    for &(at_ms, raw) in answer.series.iter().flat_map(|series| series.samples) {
-        if !passes(pool, at_ms, frame, &mut out.counters) {
+    let Reader { uses, pool, said, .. } = reader;
+    let samples = || answer.series.iter().flat_map(|series| series.samples);
+    for &(at_ms, raw) in samples() {
+        let before = said.iter().find(|(said_ms, _)| *said_ms == at_ms);
+        let changed = before.is_some_and(|(_, before)| before.to_bits() != raw.to_bits());
+        if !passes(pool, at_ms, frame, &mut out.counters) && !changed {
             continue;
         }
         for what in uses.iter() {
@@ -369,6 +375,9 @@ fn take_expression(reader: &mut Reader, answer: &Answer, frame: Frame, out: &mut
             });
         }
     }
+    said.clear();
+    let whole = samples().count();
+    said.extend(samples().skip(whole.saturating_sub(REPEATED)));
 }
 
 fn take_devices(reader: &mut Reader, answer: &Answer, frame: Frame, census: &mut Census, out: &mut Output) {
@@ -525,19 +534,13 @@ impl Taker<'_> {
     /// nothing of a model that is held.
     fn repeat_memory(&self, at_ms: Millis, out: &mut Output) {
         let hold_ms = self.frame.times.hold_ms;
-        let is_old = |(last_ms, _): &(Millis, Micro)| at_ms >= last_ms.saturating_add(hold_ms);
-        let known = self
-            .device
-            .memory
-            .filter(|_| self.frame.beside.memory == Reading::Unknown);
-        if let Some((_, used)) = known.filter(is_old) {
+        let Some((last_ms, used)) = self.device.memory else {
+            return;
+        };
+        if self.frame.beside.memory == Reading::Unknown && at_ms >= last_ms.saturating_add(hold_ms) {
             out.samples.push(Sample {
-                at_ms,
-                signal: 0,
-                device: self.id,
-                value: Some(used),
-                weight: ONE,
                 channel: Channel::Memory,
+                ..Sample::of_device(0, self.id, at_ms, used)
             });
         }
     }

@@ -463,6 +463,25 @@ fn a_zero_that_power_contradicted_is_not_believed_while_power_cannot_be_read() {
 }
 
 #[test]
+fn a_value_of_an_expression_that_changes_is_taken_again() {
+    let mut intake = intake("{ name: queue, promql: 'sum(waiting)', unit: count, perNode: 8 }");
+    let mut take = |second: i64, samples: &[(i64, f64)]| {
+        let mut one = series("x", 0, &[], samples);
+        one.labels = Arc::new(Labels::new("", [("", ""); 0]).unwrap());
+        intake.take(&round(&intake, second, &[one]));
+        let taken = intake.samples().iter();
+        taken
+            .map(|sample| ((sample.at_ms - T0) / 1_000, sample.value.unwrap() / 1_000_000))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(take(31, &[(0, 8.0), (30, 2.0)]), [(0, 8), (30, 2)]);
+    // What the value is made of came late.
+    assert_eq!(take(61, &[(0, 8.0), (30, 9.0), (60, 3.0)]), [(30, 9), (60, 3)]);
+    assert_eq!(take(76, &[(30, 9.0), (60, 3.0)]), []);
+    assert_eq!(take(91, &[(60, 10.0), (90, 4.0)]), [(60, 10), (90, 4)]);
+}
+
+#[test]
 fn memory_that_was_in_use_is_in_use_until_it_can_be_read_again() {
     let mut intake = gpu_intake();
     let used = want(&intake, USED);
