@@ -26,6 +26,8 @@ pub(super) struct Files {
     paths: Vec<PathBuf>,
     acting: Acting,
     last: Option<Result<Texts, String>>,
+    /// What they were at the last look, if that was a change.
+    next: Option<Result<Texts, String>>,
 }
 
 type Texts = BTreeMap<PathBuf, String>;
@@ -53,6 +55,7 @@ impl Files {
             paths: paths.to_owned(),
             acting,
             last: None,
+            next: None,
         }
     }
 
@@ -63,13 +66,26 @@ impl Files {
         load(&texts.map_err(|error| vec![error])?, config, self.acting)
     }
 
-    /// The same if the files changed since they were read last.
+    /// The same if the files changed since they were read last, and have been as they are for two looks: half of a file may be
+    /// an empty one, and a policy that is in no file releases its pool.
     pub(super) fn changed(&mut self, config: &Config) -> Option<Result<Loaded, Vec<String>>> {
-        let texts = self.texts();
-        (self.last.as_ref() != Some(&texts)).then(|| {
-            self.last = Some(texts.clone());
-            load(&texts.map_err(|error| vec![error])?, config, self.acting)
-        })
+        let texts = Some(self.texts());
+        if texts == self.last {
+            self.next = None;
+            return None;
+        }
+        if texts != self.next {
+            self.next = texts;
+            return None;
+        }
+        self.next = None;
+        self.last.clone_from(&texts);
+        let texts = texts?;
+        Some(
+            texts
+                .map_err(|error| vec![error])
+                .and_then(|texts| load(&texts, config, self.acting)),
+        )
     }
 
     fn texts(&self) -> Result<Texts, String> {
@@ -319,11 +335,34 @@ spec:
         files.read(&config).unwrap();
         assert!(files.changed(&config).is_none());
         fs::write(&file, policy("a", "  minNodes: 9\n")).unwrap();
+        assert!(files.changed(&config).is_none(), "it may be written right now");
         assert!(files.changed(&config).unwrap().is_err());
         assert!(files.changed(&config).is_none(), "a problem is told once");
         fs::write(&file, policy("b", "")).unwrap();
+        assert!(files.changed(&config).is_none());
         assert_eq!(files.changed(&config).unwrap().unwrap().policies.len(), 1);
         fs::remove_file(&file).unwrap();
+        assert!(files.changed(&config).is_none());
         assert!(files.changed(&config).unwrap().unwrap_err()[0].contains("cannot read policies"));
+    }
+
+    /// Found by review: the pool was released while its file was written anew.
+    #[test]
+    fn a_file_that_is_being_written_releases_no_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        for name in ["a", "b"] {
+            fs::write(place(&format!("{name}.yaml")), policy(name, "")).unwrap();
+        }
+        let config = Config::parse(CONFIG).unwrap();
+        let mut files = Files::new(&[folder.path().to_owned()], Acting::AsTheySay);
+        files.read(&config).unwrap();
+        fs::write(place("a.yaml"), "").unwrap();
+        assert!(files.changed(&config).is_none());
+        fs::write(place("a.yaml"), &policy("a", "")[..80]).unwrap();
+        assert!(files.changed(&config).is_none());
+        fs::write(place("a.yaml"), policy("a", "")).unwrap();
+        assert!(files.changed(&config).is_none());
+        assert!(files.changed(&config).is_none(), "nothing has changed");
     }
 }
