@@ -116,6 +116,43 @@ fn without_secret(error: SourceError) -> SourceError {
     error
 }
 
+/// Found by review: after this machine slept, the first answer was of before and stood for the present.
+#[test]
+fn an_answer_to_a_question_of_another_time_is_refused_and_the_next_one_is_of_now() {
+    let hours = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asked = Arc::clone(&hours);
+    let hostile = Hostile::new(move |stream| {
+        let hour = [14, 14, 22, 22, 14, 14][asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst)];
+        let date = format!("Date: Sun, 22 Nov 2026 {hour}:00:00 GMT\r\n");
+        stream.write_all(response("200 OK", &date, GOOD).as_bytes())
+    });
+    let server = server(&hostile.url(), Method::Post);
+    let noon_ms = 1_795_348_800_000;
+    for (way, hour) in [
+        ("", 14),
+        ("", 14),
+        ("later", 22),
+        ("", 22),
+        ("earlier", 14),
+        ("", 14),
+    ] {
+        match run(server.read(&request(&selector()))) {
+            Ok(answer) => {
+                let at_ms = noon_ms + (hour - 12) * 3_600_000;
+                assert!(way.is_empty() && (answer.now_ms - at_ms).abs() <= 5_000, "{hour}");
+            }
+            Err(error) => {
+                let error = without_secret(error).to_string();
+                assert!(
+                    !way.is_empty() && error.contains(&format!("s {way} than")),
+                    "{error}"
+                );
+            }
+        }
+    }
+    assert_eq!(hours.load(std::sync::atomic::Ordering::SeqCst), 6);
+}
+
 #[test]
 fn a_good_answer_is_read_and_the_question_is_what_was_meant() {
     let date = "Date: Sun, 22 Nov 2026 22:00:00 GMT\r\n";

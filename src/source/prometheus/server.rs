@@ -19,6 +19,9 @@ use crate::source::http::{Answer as Response, Client};
 use super::answer::{AnswerError, Catalogue, Limits, Reader};
 use super::query;
 
+/// How far the time of a question may be from the server's `Date`: less than a reading speaks for.
+const MOST_APART_MS: Millis = 60_000;
+
 /// How questions are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
@@ -90,12 +93,13 @@ impl<C: Clock> Server<C> {
             Method::Get => self.client.get("api/v1/query", &form).await?,
         };
         if let Some(date_ms) = response.date_ms {
-            self.skew.set(Some(Skew::heard(
-                self.skew.get(),
-                date_ms,
-                sent,
-                self.clock.now(),
-            )));
+            let heard = self.clock.now();
+            self.skew
+                .set(Some(Skew::heard(self.skew.get(), date_ms, sent, heard)));
+            let meant_ms = asked_ms.filter(|_| request.as_of_ms.is_none());
+            if let Some(meant_ms) = meant_ms {
+                of_its_time(meant_ms, date_ms, heard.timer_ms.saturating_sub(sent.timer_ms))?;
+            }
         }
         let mut reader = Reader::new(catalogue, self.limits);
         while let Some(chunk) = response.chunk().await? {
@@ -148,6 +152,29 @@ impl<C: Clock> MetricsSource for Server<C> {
             .insert(request.selector.clone(), catalogue);
         answer
     }
+}
+
+/// Whether what was asked as of now was of now. After the server's clock was set, or this machine slept, the question was as
+/// of another time, and the answer would stand for the present. The next question is as of the right one.
+fn of_its_time(meant_ms: Millis, date_ms: Millis, took_ms: Millis) -> Result<(), SourceError> {
+    let behind_ms = date_ms.saturating_sub(took_ms).saturating_sub(meant_ms);
+    let ahead_ms = meant_ms.saturating_sub(date_ms);
+    if behind_ms <= MOST_APART_MS && ahead_ms <= MOST_APART_MS {
+        return Ok(());
+    }
+    let (apart_ms, way) = if behind_ms > 0 {
+        (behind_ms, "later")
+    } else {
+        (ahead_ms, "earlier")
+    };
+    Err(SourceError {
+        kind: SourceErrorKind::Malformed,
+        message: format!(
+            "by its `Date` it is {} s {way} than it was asked for: a clock was set, this machine slept, or the answer is an old \
+             one that a proxy kept",
+            apart_ms / 1_000
+        ),
+    })
 }
 
 fn source_error(error: &AnswerError, response: &Response) -> SourceError {
