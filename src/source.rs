@@ -16,6 +16,7 @@ pub mod dcgm;
 pub mod http;
 pub mod prometheus;
 pub mod record;
+mod remembered;
 pub mod retry;
 #[cfg(test)]
 mod tests;

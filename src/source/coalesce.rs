@@ -18,6 +18,8 @@ use crate::control::FIRST_TICKS_SPREAD_MS;
 use crate::control::ports::{Answer, Clock, Completeness, MetricsSource, ReadRequest, Selector, SourceError};
 use crate::policy::config::Millis;
 
+use super::remembered::Remembered;
+
 /// Windows are rounded up to multiples of this.
 const STEP_MS: Millis = 15_000;
 
@@ -38,7 +40,7 @@ pub struct Coalesced<S, C> {
     swept_ms: Cell<Millis>,
     counts: RefCell<Counts>,
     /// Questions whose last answer was none, or not whole, by the word for it.
-    failing: RefCell<BTreeMap<Selector, &'static str>>,
+    failing: Remembered<&'static str>,
 }
 
 /// Questions of policies, and those of them that the source was asked.
@@ -95,7 +97,7 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
             asked: RefCell::default(),
             swept_ms: Cell::new(Millis::MIN),
             counts: RefCell::default(),
-            failing: RefCell::default(),
+            failing: Remembered::default(),
         }
     }
 
@@ -172,13 +174,13 @@ impl<S: MetricsSource + 'static, C: Clock + 'static> Coalesced<S, C> {
                 Completeness::Whole => (None, ""),
             },
         };
-        let mut failing = self.failing.borrow_mut();
         let before = match word {
             Some(word) => {
                 *self.counts.borrow_mut().failures.entry(word).or_default() += 1;
-                failing.insert(request.selector.clone(), word)
+                let timer_ms = self.clock.now().timer_ms;
+                self.failing.keep(request.selector, word, timer_ms)
             }
-            None => failing.remove(request.selector),
+            None => self.failing.take(request.selector),
         };
         let (source, question) = (request.source, request.selector);
         match (before, word) {

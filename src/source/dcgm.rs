@@ -16,7 +16,6 @@ mod history;
 mod page;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ use crate::recording::Labels;
 
 use super::http::{Client, ClientError, Settings};
 use super::prometheus::answer::Limits;
+use super::remembered::Remembered;
 use history::{Bounds, History};
 use page::Page;
 
@@ -99,7 +99,7 @@ pub struct Dcgm<C> {
     /// Timer at which the last round began.
     began_ms: Cell<Option<Millis>>,
     /// The series of the last answer to each question.
-    known: RefCell<BTreeMap<Selector, Known>>,
+    known: Remembered<Known>,
 }
 
 impl<C: Clock> Dcgm<C> {
@@ -147,7 +147,7 @@ impl<C: Clock> Dcgm<C> {
             history: RefCell::new(History::new(bounds)),
             round: Mutex::new(()),
             began_ms: Cell::new(None),
-            known: RefCell::default(),
+            known: Remembered::default(),
         })
     }
 
@@ -327,13 +327,14 @@ impl<C: Clock> MetricsSource for Dcgm<C> {
             return Err(too_large(format!("the exporters show more than {most} series")));
         }
         let now_ms = request.as_of_ms.unwrap_or_else(|| self.source_ms());
-        let before = self.known.borrow().get(request.selector).cloned();
+        let before = self.known.take(request.selector);
         let mut series = SeriesBuilder::after(&before.unwrap_or_default());
         let from_ms = now_ms.saturating_sub(request.window_ms);
         history.read(name, match_labels, (from_ms, now_ms), &mut series);
         let series = series.finish();
         let known = Arc::clone(series.labels());
-        self.known.borrow_mut().insert(request.selector.clone(), known);
+        let timer_ms = self.clock.now().timer_ms;
+        self.known.keep(request.selector, known, timer_ms);
         Ok(Answer {
             now_ms,
             completeness: Completeness::Whole,

@@ -100,6 +100,30 @@ fn a_policy_that_is_removed_while_its_state_is_saved_releases_its_pool() {
     world.at_save.take();
 }
 
+/// Found by review: who owns the pool was asked before the state was saved, and not after.
+#[test]
+fn a_pool_that_an_older_policy_claims_while_the_state_is_saved_is_its() {
+    let world = World::new(2);
+    let controller = Rc::new(controller(&world, Settings::default()));
+    controller.set_policies(vec![policy("younger", "a100", 2, "")]);
+    let other = controller.clone();
+    *world.at_save.borrow_mut() = Some(Box::new(move || {
+        let both = vec![policy("older", "a100", 1, ""), policy("younger", "a100", 2, "")];
+        other.set_policies(both);
+    }));
+    assert_eq!(world.run(controller.run(), 10 * MINUTE), Poll::Pending);
+    let actions = world.done("action default/younger");
+    assert!(
+        actions.iter().any(|line| line.ends_with("Conflicting")),
+        "{actions:?}"
+    );
+    assert!(
+        !actions.iter().any(|line| line.ends_with("sending")),
+        "{actions:?}"
+    );
+    world.at_save.take();
+}
+
 #[test]
 fn of_two_policies_on_a_pool_the_older_resizes_it() {
     let world = World::new(2);

@@ -31,6 +31,11 @@ impl Allowed {
         if self.0.contains(&address) {
             return Ok(());
         }
+        if let Some(inner) = embedded(address) {
+            return self
+                .check(IpAddr::V4(inner))
+                .map_err(|message| format!("{address} leads to {message}"));
+        }
         let what = match address {
             IpAddr::V4(v4) if v4 == AZURE_WIRE_SERVER => "the cloud's wire server",
             IpAddr::V6(v6) if v6 == AWS_METADATA => "a metadata service",
@@ -44,6 +49,26 @@ impl Allowed {
         Err(format!(
             "{address} is {what}; if this source is really there, list it under `allowedAddresses`"
         ))
+    }
+}
+
+/// The address of version 4 that one of version 6 stands for: by a translator (NAT64, RFC 6052), by 6to4 (RFC 3056), or as
+/// the "compatible" ones of old (RFC 4291), which some systems still dial.
+fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else {
+        return None;
+    };
+    let of = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => Some(of(high, low)),
+        // `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0, high, low] if high > 0 => Some(of(high, low)),
+        _ => None,
     }
 }
 
@@ -87,6 +112,11 @@ mod tests {
             ("169.254.0.1", "link-local"),
             ("::ffff:169.254.169.254", "link-local"),
             ("fe80::1", "link-local"),
+            ("64:ff9b::169.254.169.254", "link-local"),
+            ("64:ff9b:1::a9fe:a9fe", "link-local"),
+            ("2002:a9fe:a9fe::1", "link-local"),
+            ("::169.254.169.254", "link-local"),
+            ("64:ff9b::168.63.129.16", "wire server"),
             ("168.63.129.16", "wire server"),
             ("::ffff:168.63.129.16", "wire server"),
             ("fd00:ec2::254", "metadata"),
@@ -109,6 +139,7 @@ mod tests {
             "192.168.1.1",
             "20.42.0.1",
             "fd00::1",
+            "64:ff9b::20.42.0.1",
         ] {
             assert_eq!(none.check(address.parse().unwrap()), Ok(()), "{address}");
         }

@@ -4,17 +4,17 @@
 //! and it is the server's own: its `Date` tells it to the second, and every answer narrows down further how far that clock is
 //! from ours. Only the first question goes out without a time.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
 use crate::control::ports::{
-    Answer, Clock, Completeness, MetricsSource, ReadRequest, Selector, SourceError, SourceErrorKind,
+    Answer, Clock, Completeness, MetricsSource, ReadRequest, SourceError, SourceErrorKind,
 };
 use crate::policy::config::Millis;
 use crate::policy::observation::Now;
 use crate::source::http::{Answer as Response, Client};
+use crate::source::remembered::Remembered;
 
 use super::answer::{AnswerError, Catalogue, Limits, Reader};
 use super::query;
@@ -42,7 +42,7 @@ pub struct Server<C> {
     parameters: Vec<(String, String)>,
     skew: Cell<Option<Skew>>,
     /// The series of the last answer to each question that is not being asked just now.
-    catalogues: RefCell<BTreeMap<Selector, Catalogue>>,
+    catalogues: Remembered<Catalogue>,
 }
 
 /// Without the parameters: an administrator may have put a key among them.
@@ -72,7 +72,7 @@ impl<C: Clock> Server<C> {
             limits,
             parameters,
             skew: Cell::new(None),
-            catalogues: RefCell::default(),
+            catalogues: Remembered::default(),
         }
     }
 
@@ -144,12 +144,11 @@ impl<C: Clock> Server<C> {
 impl<C: Clock> MetricsSource for Server<C> {
     async fn read(&self, request: &ReadRequest<'_>) -> Result<Answer, SourceError> {
         // A question that is asked twice at a time has its catalogue once: the other one begins anew.
-        let known = self.catalogues.borrow_mut().remove(request.selector);
+        let known = self.catalogues.take(request.selector);
         let mut catalogue = known.unwrap_or_default();
         let answer = self.ask(request, &mut catalogue).await;
-        self.catalogues
-            .borrow_mut()
-            .insert(request.selector.clone(), catalogue);
+        let timer_ms = self.clock.now().timer_ms;
+        self.catalogues.keep(request.selector, catalogue, timer_ms);
         answer
     }
 }
