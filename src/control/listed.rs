@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::policy::config::{MINUTE_MS, Millis};
 
 use super::gate::Permits;
-use super::ports::{Accepted, Clock, NodePools, Pool, PoolError, PoolKey, PoolList, Progress};
+use super::ports::{Accepted, Clock, NodePools, Pool, PoolError, PoolErrorKind, PoolKey, PoolList, Progress};
 
 /// How long a list is looked at: ticks of the shortest interval see a new one each.
 pub const FRESH_MS: Millis = 4_000;
@@ -43,8 +43,8 @@ struct Cluster {
     looks: RefCell<BTreeMap<Arc<str>, Millis>>,
 }
 
-/// The pools of a cluster, or why there is no list. A failure is shared like an answer: everybody else would fail the same
-/// way, one after the other.
+/// The pools of a cluster, or why there is no list, which is known for as long: everybody else would ask for one in vain, one
+/// after the other.
 struct List {
     asked_ms: Millis,
     pools: Result<BTreeMap<Arc<str>, Result<Pool, PoolError>>, PoolError>,
@@ -78,7 +78,7 @@ impl<P: NodePools, C: Clock> Listed<P, C> {
         Rc::clone(cluster)
     }
 
-    /// What the list says of a pool; `None` if there is no list that is fresh, or the pool is not in it.
+    /// What the list says of a pool.
     fn in_list(&self, cluster: &Cluster, pool: &PoolKey) -> Listing {
         let list = cluster.list.borrow();
         let now_ms = self.now_ms();
@@ -87,7 +87,12 @@ impl<P: NodePools, C: Clock> Listed<P, C> {
             .filter(|list| (0..FRESH_MS).contains(&now_ms.saturating_sub(list.asked_ms)));
         match fresh.map(|list| &list.pools) {
             None => Listing::None,
-            Some(Err(error)) => Listing::Says(Err(error.clone())),
+            // The platform asks for patience, whatever is asked.
+            Some(Err(error)) if matches!(error.kind, PoolErrorKind::Throttled(_)) => {
+                Listing::Says(Err(error.clone()))
+            }
+            // A list may be what alone cannot be had.
+            Some(Err(_)) => Listing::Lacks,
             Some(Ok(pools)) => pools
                 .get(&pool.name)
                 .map_or(Listing::Lacks, |pool| Listing::Says(pool.clone())),
@@ -189,7 +194,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
 
-    use crate::control::ports::{PoolAutoscaler, PoolErrorKind, PoolState};
+    use crate::control::ports::{PoolAutoscaler, PoolState};
     use crate::control::throttle::Throttled;
     use crate::policy::observation::Now;
 
@@ -214,7 +219,7 @@ mod tests {
         written: Cell<u32>,
         reads: Cell<u32>,
         lists: Cell<u32>,
-        fails: Cell<bool>,
+        fails: Cell<Option<PoolErrorKind>>,
         hangs: Cell<bool>,
     }
 
@@ -269,8 +274,8 @@ mod tests {
                 })
                 .await;
             }
-            if self.fails.get() {
-                return Err(failed(PoolErrorKind::Unavailable));
+            if let Some(kind) = self.fails.get() {
+                return Err(failed(kind));
             }
             Ok(shown)
         }
@@ -392,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_not_in_the_list_says_so_itself_and_a_failure_is_shared() {
+    fn what_the_list_does_not_say_the_pool_says_itself() {
         let site = Site {
             pools: 2,
             ..Site::default()
@@ -402,15 +407,21 @@ mod tests {
         rig.calls();
         assert_eq!(rig.glance(9), Err(PoolErrorKind::Gone));
         assert_eq!(rig.calls(), (1, 0));
-        rig.after(FRESH_MS);
-        site.fails.set(true);
-        for number in [0, 1, 9] {
-            assert_eq!(rig.glance(number), Err(PoolErrorKind::Unavailable));
+        let throttled = PoolErrorKind::Throttled(9_000);
+        for (kind, said, reads) in [
+            (PoolErrorKind::Unavailable, Ok(1), 3),
+            (throttled, Err(throttled), 0),
+        ] {
+            rig.after(FRESH_MS);
+            site.fails.set(Some(kind));
+            for _ in 0..3 {
+                assert_eq!(rig.glance(1), said);
+            }
+            assert_eq!(rig.calls(), (reads, 1), "{kind}: a list is asked for once");
         }
-        assert_eq!(rig.calls(), (0, 1));
-        site.fails.set(false);
+        site.fails.set(None);
         rig.after(FRESH_MS);
-        assert_eq!(rig.glance(1), Ok(1));
+        assert_eq!((rig.glance(1), rig.calls()), (Ok(1), (0, 1)));
     }
 
     #[test]
